@@ -1,0 +1,81 @@
+/* shared.h - the memory that the dataplane shows to the control process.
+ *
+ * Two memfds, handed over in WELCOME (dp_proto.h):
+ *   shared  struct shared_header, one struct worker_shared a worker, then the rings' data.  Sealed
+ *           SHRINK|GROW|FUTURE_WRITE|SEAL: the dataplane alone can ever write it.
+ *   tails   one struct ring_tail a worker.  Sealed SHRINK|GROW|SEAL; control writes, the dataplane
+ *           treats it as hostile.
+ * Threads: each block names its writer; every counter is written by one thread with relaxed stores
+ *          and may be read at any time.  Counters of a capture slot are final once APPLIED of the set
+ *          that ends the slot has come and the merger has passed its time.
+ * Units:   bytes, packets, ns of the dataplane's timeline (see clock_ below).
+ * Change:  any change of layout raises SHARED_VERSION.
+ */
+#ifndef GATECAP_DATAPLANE_SHARED_H
+#define GATECAP_DATAPLANE_SHARED_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "dataplane/packet.h"
+#include "dataplane/ring.h"
+#include "dataplane/verdict.h"
+#include "filters/limits.h"
+
+#define SHARED_MAGIC UINT64_C(0x6761746563617031) /* "gatecap1" */
+
+enum { SHARED_VERSION = 1, SHARED_PAGE_BYTES = 4096 };
+
+/* One capture port.  Names and role: written once.  Counters: the dataplane's main thread. */
+struct port_shared {
+	char name[NAME_MAX_BYTES];
+	char source[NAME_MAX_BYTES]; // cut, for display
+	uint32_t role;		     // 0 outer, 1 inner
+	uint32_t n_queues;
+	_Atomic uint64_t lost_nic; // frames the device dropped for want of descriptors or memory
+	_Atomic uint64_t done;	   // 1: a pcap: port has played its file to the end
+};
+
+/* What one worker did for one capture slot on one port, since the slot was started.
+ * received = not matched (the rest) + recorded + ring_full (+ held, until decided).
+ */
+struct slot_counters {
+	_Atomic uint64_t received, recorded, ring_full;
+	_Atomic uint64_t lost_first_ns, lost_last_ns; // of ring_full; 0: never
+};
+
+/* Writer: its worker only. */
+struct worker_shared {
+	struct ring_head ring;
+	_Atomic uint64_t generation; // of the filter set in use
+	_Atomic uint64_t heartbeat;  // loop passes
+	_Atomic uint64_t received[PORTS_MAX];
+	_Atomic uint64_t classes[PORTS_MAX][CLASS_COUNT];
+	_Atomic uint64_t verdicts[VERDICT_COUNT];
+	_Atomic uint64_t n_held;
+	struct slot_counters slots[CAPTURES_MAX][PORTS_MAX];
+	uint8_t pad[] __attribute__((aligned(SHARED_PAGE_BYTES)));
+};
+
+/* Written before WELCOME, constant afterwards but for the ports' counters. */
+struct shared_header {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t n_workers, n_ports;
+	uint64_t boot_id;	// random, new with each start of the dataplane
+	uint64_t total_bytes;	// of the whole memfd
+	uint64_t workers_offset; // of the first struct worker_shared; then one every worker_bytes
+	uint64_t worker_bytes;
+	uint64_t rings_offset; // of the first ring's data; then one every ring_bytes
+	uint64_t ring_bytes;
+	/* Wall clock = time_ns + wall_offset_ns.  The timeline is CLOCK_MONOTONIC. */
+	int64_t wall_offset_ns;
+	struct port_shared ports[PORTS_MAX];
+};
+
+/* Offsets and sizes of the shared memfd for so many workers. */
+void shared_layout(struct shared_header *header, uint32_t n_workers, uint64_t ring_bytes,
+		   uint64_t huge_page_bytes);
+
+#endif

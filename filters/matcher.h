@@ -1,0 +1,65 @@
+/* matcher.h - one pass of table lookups that answers for all captures at once.
+ *
+ * A filter is an AND over dimensions: source, destination, source port, destination port, protocol,
+ * TCP flags, connection scope.  Each dimension is a set, and one lookup in its table gives a mask with
+ * one bit for each (capture, filter, direction): 5 x 3 x 2 = 30 bits.  The AND of the masks is the
+ * verdict.  It is folded to captures only after the AND: folding before would let the source of one
+ * filter meet the destination of another.  Cost does not grow with the lists or the captures.
+ *
+ * Bit:     (slot * FILTERS_PER_CAPTURE_MAX + filter) * FILTER_DIRECTIONS + direction
+ *          direction 0: as written, 1: source and destination swapped.
+ * Threads: immutable once opened; any number of readers.
+ * Memory:  matcher_open() allocates, matcher_close() frees.  Borrows nothing.
+ * Source:  docs/semantics.md "filterData", "Direction", "What is recorded".
+ * Proof:   tests/test_matcher.c against the linear list of tests/slow_matcher.c
+ */
+#ifndef GATECAP_FILTERS_MATCHER_H
+#define GATECAP_FILTERS_MATCHER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "filters/filter_set.h"
+#include "filters/limits.h"
+
+struct matcher;
+
+/* What the matcher looks at; addresses in network order, ports in host order. */
+struct match_key {
+	const uint8_t *src, *dst; // 4 or 16 bytes
+	uint8_t family;		  // 4 or 6
+	uint8_t protocol;
+	uint8_t tcp_flags;
+	bool has_ports, has_tcp_flags;
+	uint16_t sport, dport;
+};
+
+/* Compile a checked set.  Gives a matcher, or NULL and a sentence (memory). */
+struct matcher *matcher_open(const struct filter_set *set, struct error *err);
+void matcher_close(struct matcher *matcher);
+
+uint64_t matcher_generation(const struct matcher *matcher);
+
+/* Bits of the running slots, of those that start with this generation, and the longest snap of the
+ * slots in `captures`.
+ */
+uint8_t matcher_slots(const struct matcher *matcher);
+uint8_t matcher_new_slots(const struct matcher *matcher);
+uint32_t matcher_snap_bytes(const struct matcher *matcher, uint8_t captures);
+
+/* Verdict mask of an inner packet: every dimension, scope included. */
+uint32_t match_inner(const struct matcher *matcher, const struct match_key *key);
+
+/* The same for a later fragment whose first was not seen: filters without ports and flags only. */
+uint32_t match_inner_no_first(const struct matcher *matcher, const struct match_key *key);
+
+/* Captures (bit a slot) of a verdict mask. */
+uint8_t match_fold(const struct matcher *matcher, uint32_t verdict);
+
+/* Captures that want an outer packet of tracing class TRACE_ESP, TRACE_IKE or TRACE_OVPN whose inside
+ * is not known (no key): rules 1, 2 and 5.  Ports in host order, 0 when not UDP.
+ */
+uint8_t match_outer(const struct matcher *matcher, unsigned trace, const struct match_key *key);
+
+#endif
