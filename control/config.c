@@ -107,8 +107,8 @@ static void check_workers(struct faults *faults, const struct config *config,
 	if (cJSON_IsArray(cores) && cJSON_GetArraySize(cores) > 0 &&
 	    cJSON_GetArraySize(cores) != (int)n)
 		json_fault(faults, &cores_at, NULL,
-			   "names %d cores for %u workers; give one a worker (-1: not pinned), or "
-			   "change \"workers\"",
+			   "has %d items and \"workers\" is %u; give one core a worker (-1: not "
+			   "pinned)",
 			   cJSON_GetArraySize(cores), n);
 	for (unsigned i = 0; i < config->n_ports; i++) {
 		const struct json_place item = {.parent = &ports, .index = i};
@@ -116,7 +116,7 @@ static void check_workers(struct faults *faults, const struct config *config,
 
 		if (config->ports[i].n_queues > n)
 			json_fault(faults, &at, NULL,
-				   "%u queues for %u workers; a queue needs a worker of its own",
+				   "is %u and \"workers\" is %u; a queue needs a worker of its own",
 				   config->ports[i].n_queues, n);
 	}
 }
