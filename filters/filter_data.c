@@ -61,6 +61,10 @@ static void warn_unknown(struct parse *p, const struct json_place *place, const 
 	const char *names[PROPERTIES_MAX];
 	unsigned n_names = 0;
 
+	if (p->warnings->n >= FAULTS_LISTED_MAX) { // 100,000 names fit: compare those listed
+		p->warnings->n_omitted++;
+		return;
+	}
 	for (unsigned i = 0; i < n; i++)
 		if (known[i].without != NULL)
 			names[n_names++] = known[i].name;
