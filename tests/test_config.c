@@ -255,13 +255,13 @@ static void walk(const struct cJSON *root, struct cJSON *value, const char *poin
 	refuse_other_types(root, value, pointer);
 	cJSON_ArrayForEach(member, value)
 	{
-		char at[256];
+		char *at;
+		int len = cJSON_IsObject(value) ? asprintf(&at, "%s/%s", pointer, member->string)
+						: asprintf(&at, "%s/%u", pointer, i++);
 
-		if (cJSON_IsObject(value))
-			(void)snprintf(at, sizeof(at), "%s/%s", pointer, member->string);
-		else
-			(void)snprintf(at, sizeof(at), "%s/%u", pointer, i++);
+		assert_true(len > 0);
 		walk(root, member, at);
+		free(at);
 	}
 }
 
