@@ -1,6 +1,7 @@
 /* ovpn_flow.h - tell OpenVPN from HTTPS on a TCP endpoint that both share.
  *
- * Flow:    classify.c hands every unfragmented TCP segment of a shared endpoint to ovpn_flow_segment().
+ * Flow:    classify.c hands every TCP segment of a shared endpoint to ovpn_flow_segment(); of one in
+ *          fragments only the first, the others inherit its class.
  * Threads: one owner.
  * Memory:  ovpn_flows_open() allocates everything, see ovpn_flows_bytes(); nothing afterwards.
  * Decision, by the first payload that shows a shape; both directions are one flow:
