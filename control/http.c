@@ -6,10 +6,11 @@
  *   at accept.  It runs before evhttp has its connection object, so an event of no delay "adopts" it:
  *   by then the object is the argument of the bufferevent's callbacks, and close callback, deadline
  *   and read limit can be set.  The extra reference keeps the bufferevent alive until then.
- * - It answers what it refuses by itself in HTML, and an unknown method with status 0.  A callback
- *   on the output buffer notices bytes that no handler wrote; before they are sent they are replaced.
+ * - It answers what it refuses by itself in HTML.  A callback on the output buffer notices bytes
+ *   that no handler wrote; before they are sent they are replaced.
  * - While a handler works it does not read, so it would not see the client go.  conn_watch() turns
- *   reading on with no read callback (with one, evhttp ends the process: "illegal state").
+ *   reading on with a read callback of ours (with its own, evhttp ends the process: "illegal
+ *   connection state").
  * - Lines of a chunked body have no limit: the read watermark bounds what is held.
  * Refused: a parser of our own; it would be shorter than these hooks are odd, but TLS, keep-alive,
  * pipelining and chunked bodies come proven here.
@@ -18,6 +19,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,12 +28,13 @@
 #include <unistd.h>
 
 #include <cjson/cJSON.h>
-#include <event2/http_struct.h>
 #include <event2/listener.h>
 
 #include "control/http_internal.h"
 
-enum { EVICT_AFTER_MS = 1000, ACCEPT_AGAIN_MS = 1000 };
+#include <event2/http_struct.h> // after http.h; for the version alone
+
+enum { EVICT_AFTER_MS = 1000, ACCEPT_AGAIN_MS = 1000, HTTP_GOES_ON = 100 };
 
 static uint64_t now_ms(void)
 {
@@ -189,17 +192,12 @@ static void conn_output(struct evbuffer *output, const struct evbuffer_cb_info *
 static void own_page_text(struct evbuffer *out, int status)
 {
 	const char *message = "The request is not valid HTTP/1.1.";
-	const char *code = "InvalidRequestContent";
 	struct cJSON *json;
 	char *text;
 
 	if (status == HTTP_ENTITYTOOLARGE)
 		message = "The headers or the body of the request are too large.";
-	if (status == 501) {
-		code = "HttpMethodNotSupported";
-		message = "The method of the request is not known here.";
-	}
-	json = http_error_json(code, message, NULL, NULL);
+	json = http_error_json("InvalidRequestContent", message, NULL, NULL);
 	text = cJSON_PrintUnformatted(json);
 	(void)evbuffer_add_printf(out,
 				  "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n"
@@ -221,13 +219,13 @@ static void conn_own_page(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	(void)evbuffer_copyout(out, line, sizeof(line) - 1);
-	if (sscanf(line, "HTTP/%*d.%*d %d", &status) != 1 || status == HTTP_CONTINUE)
+	if (sscanf(line, "HTTP/%*d.%*d %d", &status) != 1 || status == HTTP_GOES_ON)
 		return;
 	conn->state = CONN_REPLYING; // the deadline of the reading stays armed
 	TAILQ_REMOVE(&conn->server->reading, conn, link);
 	(void)evbuffer_unfreeze(out, 1);
 	(void)evbuffer_drain(out, evbuffer_get_length(out));
-	own_page_text(out, status == 0 ? 501 : status);
+	own_page_text(out, status);
 	(void)evbuffer_freeze(out, 1);
 }
 
@@ -317,15 +315,27 @@ const char *http_method(const struct http_req *req)
 	return method_name(evhttp_request_get_command(req->ev));
 }
 
-/* See the client go while a handler works: read, but let nobody look at what comes. */
+/* A client that has filled the read buffer behind a request that is still worked on is not waited
+ * for: with the buffer full, nobody could see it go.
+ */
+static void conn_babble(struct bufferevent *bev, void *evcon)
+{
+	size_t limit = 0;
+
+	(void)bufferevent_getwatermark(bev, EV_READ, NULL, &limit);
+	if (evbuffer_get_length(bufferevent_get_input(bev)) >= limit)
+		evhttp_connection_free(evcon);
+}
+
+/* See the client go while a handler works: read, and leave what comes for the next request. */
 static void conn_watch(struct conn *conn)
 {
 	bufferevent_data_cb on_read, on_write;
 	bufferevent_event_cb on_event;
-	void *arg;
+	void *evcon;
 
-	bufferevent_getcb(conn->bev, &on_read, &on_write, &on_event, &arg);
-	bufferevent_setcb(conn->bev, NULL, on_write, on_event, arg);
+	bufferevent_getcb(conn->bev, &on_read, &on_write, &on_event, &evcon);
+	bufferevent_setcb(conn->bev, conn_babble, on_write, on_event, evcon);
 	(void)bufferevent_enable(conn->bev, EV_READ);
 }
 
@@ -351,6 +361,11 @@ static void req_dispatch(struct http_req *req)
 		req->ev->minor = 1;
 		http_reply_error(req, 505, "InvalidRequestContent",
 				 "Only HTTP/1.0 and HTTP/1.1 are spoken here.", NULL, NULL);
+		return;
+	}
+	if (*http_method(req) == '\0') {
+		http_reply_error(req, 501, "HttpMethodNotSupported",
+				 "The method of the request is not known here.", NULL, NULL);
 		return;
 	}
 	switch (http_route_find(settings->routes, settings->n_routes, http_method(req), req->path,
@@ -457,6 +472,7 @@ struct http_server *http_server_open(struct event_base *base, const struct http_
 	}
 	server->base = base;
 	server->settings = *settings;
+	(void)signal(SIGPIPE, SIG_IGN); // a client that is gone is an error of its connection only
 	settings_default(&server->settings);
 	TAILQ_INIT(&server->free);
 	TAILQ_INIT(&server->reading);

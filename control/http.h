@@ -11,6 +11,7 @@
  *           connection that has been sending its request for longest, or waits if all are at work.
  * Deadlines: request_ms from accept (or from the end of the last answer) until a whole request is
  *           there, however the bytes drip; reply_ms for a reply, or for each 256 KiB of a stream.
+ * Signals:  http_server_open() ignores SIGPIPE for the process.
  * Errors:   JSON as docs/http-api.md has it, for what evhttp refuses by itself, too.
  * Proof:    tests/test_http.py against tests/http_demo.c
  */

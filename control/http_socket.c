@@ -65,23 +65,26 @@ static int stale_remove(const struct sockaddr_un *address, struct error *err)
 	return unlink(path) == 0 || errno == ENOENT ? 0 : -errno;
 }
 
-static int group_give(const char *path, const char *group, struct error *err)
+static int group_find(const char *group, gid_t *gid)
 {
 	struct group entry, *found = NULL;
-	char *buf;
-	gid_t gid = 0;
+	char *buf = malloc(GROUP_BUFFER_BYTES);
 	int rc;
 
-	if (group == NULL || *group == '\0')
-		return 0;
-	buf = malloc(GROUP_BUFFER_BYTES);
 	if (buf == NULL)
 		return -ENOMEM;
 	rc = getgrnam_r(group, &entry, buf, GROUP_BUFFER_BYTES, &found);
-	if (rc == 0 && found != NULL)
-		gid = found->gr_gid;
+	if (found != NULL)
+		*gid = found->gr_gid;
 	free(buf);
-	if (rc != 0 || found == NULL) {
+	return found != NULL ? 0 : rc != 0 ? -rc : -ENOENT;
+}
+
+static int group_give(const char *path, const char *group, struct error *err)
+{
+	gid_t gid = 0;
+
+	if (group_find(group, &gid) != 0) {
 		error_set(err,
 			  "There is no group \"%s\" to give the socket %s to; create it (groupadd "
 			  "--system %s) or set another control.group.",
@@ -89,7 +92,8 @@ static int group_give(const char *path, const char *group, struct error *err)
 		return -ENOENT;
 	}
 	if (lchown(path, (uid_t)-1, gid) != 0) {
-		rc = -errno;
+		int rc = -errno;
+
 		error_set(err,
 			  "The socket %s cannot be given to the group \"%s\": %s; start as root or as "
 			  "a member of the group.",
@@ -121,7 +125,7 @@ int http_socket_open(const char *path, const char *group, struct error *err)
 		rc = -errno;
 		goto fail_socket;
 	}
-	rc = group_give(path, group, err);
+	rc = group != NULL && *group != '\0' ? group_give(path, group, err) : 0;
 	if (rc == 0 && (chmod(path, 0660) != 0 || listen(fd, SOCKET_BACKLOG) != 0))
 		rc = -errno;
 	if (rc == 0)
