@@ -125,6 +125,8 @@ static int authority_parse(struct pieces *p, struct error *err)
 	const char *host_end = text[0] == '[' ? memchr(text, ']', p->authority_len) : NULL;
 	size_t len;
 
+	if (text[0] == '[' && host_end == NULL)
+		return sas_refuse(err, "The SAS URL's host is not readable: " COPY_AGAIN);
 	if (host_end != NULL)
 		host_end++;
 	else

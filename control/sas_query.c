@@ -138,6 +138,11 @@ static int take_param(struct token *token, const char *text, size_t len, struct 
 
 static int split(struct token *token, const char *query, struct error *err)
 {
+	for (const char *c = strchr(query, '%'); c != NULL; c = strchr(c + 1, '%')) {
+		if (sas_percent_byte(c) <= 0)
+			return sas_refuse(err, "The SAS URL's query has a %% that encodes nothing: it was "
+					       "cut or altered; copy the URL again, in one piece");
+	}
 	while (*query != '\0') {
 		size_t len = strcspn(query, "&");
 		int rc = take_param(token, query, len, err);
