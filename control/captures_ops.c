@@ -4,6 +4,7 @@
  * it was.  A SAS URL is tried on the storage first; meanwhile the capture is untouched.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tools/cli.h"
+#include "tools/replay.h"
 
 struct command {
 	const char *name;
@@ -24,6 +25,7 @@ static const struct command commands[] = {
 	{"stats", cmd_stats, "show counters of ports, workers and captures"},
 	{"check-filter", cmd_check_filter, "check a filterData document"},
 	{"check-sas", cmd_check_sas, "check a SAS URL with a probe that leaves nothing"},
+	{"replay", replay_main, "record from a capture file, without a daemon"},
 };
 
 enum { N_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
