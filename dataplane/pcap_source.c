@@ -307,11 +307,11 @@ unsigned pcap_source_burst(struct pcap_source *source, unsigned q, struct pkt *p
 		uint64_t due_ns = start_ns + queue->loop_base_ns + frame->offset_ns;
 
 		if (source->is_fast)
-			due_ns = first_ns + n;
+			due_ns = now_ns + n;
 		else if (due_ns > now_ns)
 			break;
 		if (due_ns < first_ns)
-			due_ns = first_ns;
+			due_ns = first_ns + (source->is_fast ? n : 0);
 		if (queue->next + PREFETCH_AHEAD < queue->n)
 			__builtin_prefetch(frame[PREFETCH_AHEAD].data);
 		p[n].data = frame->data;

@@ -47,8 +47,8 @@ bool pcap_source_is_started(const struct pcap_source *source);
 /* All queues are played to the end. */
 bool pcap_source_is_done(const struct pcap_source *source);
 
-/* Fill up to max packets that are due at now_ns.  Times: paced, their own, but at least first_ns;
- * fast: first_ns, 1 ns more for each packet after.  They do not decrease.
+/* Fill up to max packets that are due at now_ns.  Times: paced, their own; fast, now_ns and 1 ns more
+ * for each packet after; in both at least first_ns.  They do not decrease.
  */
 unsigned pcap_source_burst(struct pcap_source *source, unsigned queue, struct pkt *p, unsigned max,
 			   uint64_t now_ns, uint64_t first_ns);
