@@ -28,6 +28,7 @@ enum { CACHE_LINE_BYTES = 64 };
 struct ring_head {
 	alignas(2 * CACHE_LINE_BYTES) _Atomic uint64_t head; // bytes ever pushed
 	_Atomic uint64_t watermark_ns;
+	_Atomic uint64_t n_late; // records with RECORD_LATE ever pushed: none new, no look-ahead
 };
 
 /* Written by the merger, read by the worker: the only page that control may write. */
@@ -43,6 +44,7 @@ struct ring_writer {
 	uint64_t size, mask; // size is a power of two
 	uint64_t head;	     // private: ahead of shared->head within a burst
 	uint64_t tail;	     // last tail seen
+	uint64_t n_late;
 	struct ring_head *shared;
 	const struct ring_tail *tail_shared;
 };
@@ -85,7 +87,8 @@ static inline void ring_advance(struct ring_writer *ring, uint64_t n)
 /* Make all that was advanced over visible, then the watermark. */
 static inline void ring_publish(struct ring_writer *ring, uint64_t watermark_ns)
 {
-	// P1 pairs with C1 in ring_available(): the bytes are in place before head says so.
+	atomic_store_explicit(&ring->shared->n_late, ring->n_late, memory_order_relaxed);
+	// P1 pairs with C1 in ring_available(): bytes and n_late are in place before head says so.
 	atomic_store_explicit(&ring->shared->head, ring->head, memory_order_release);
 	// P2 pairs with C2 in ring_watermark(): the head that covers it is visible before it is.
 	atomic_store_explicit(&ring->shared->watermark_ns, watermark_ns, memory_order_release);

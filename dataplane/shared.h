@@ -55,6 +55,7 @@ struct worker_shared {
 	_Atomic uint64_t verdicts[VERDICT_COUNT];
 	_Atomic uint64_t n_held;
 	struct slot_counters slots[CAPTURES_MAX][PORTS_MAX];
+	_Atomic uint64_t slot_classes[CAPTURES_MAX][CLASS_COUNT]; // of `received`, by class
 	uint8_t pad[] __attribute__((aligned(SHARED_PAGE_BYTES)));
 };
 

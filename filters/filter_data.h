@@ -66,9 +66,19 @@ int filter_data_parse(const char *text, size_t len, const struct filter_data_rul
 bool filter_tests_nothing(const struct filter *filter);
 
 /* Parse "10.1.0.0/24", "10.1.0.1", "2001:db8::/32".  Host bits are masked off and *had_host_bits
- * says so.  Returns 0, or -EINVAL with the reason in `why` (a phrase: "prefix length is 0-32").
+ * says so.  Returns 0, or -EINVAL with the reason in `why` (a phrase: "prefix length is 0-32") and
+ * *out untouched.  In subnet.c.
  */
 int subnet_parse(const char *text, struct subnet *out, bool *had_host_bits, const char **why);
+
+/* Print a subnet as "10.1.0.0/24".  Returns text. */
+enum { SUBNET_TEXT_MAX = 50 };
+char *subnet_text(const struct subnet *subnet, char text[SUBNET_TEXT_MAX]);
+
+/* Gives the normalised document as compact JSON: every property, subnets masked and with their
+ * prefix length.  It parses to the same struct.  NULL when memory is short.
+ */
+char *filter_data_json(const struct filter_data *data);
 
 void filter_data_fini(struct filter_data *data);
 

@@ -104,21 +104,4 @@ struct filter_set {
  */
 int filter_set_check(const void *mem, size_t bytes, struct filter_set *out, struct error *err);
 
-/* What the control plane builds a set from. */
-struct set_source_capture {
-	unsigned slot;
-	bool is_new;
-	uint32_t connection; // or SET_GATEWAY_WIDE
-	const struct filter_data *data;
-};
-
-struct config;
-
-/* Gives (malloc) a block of *bytes that filter_set_check() accepts; NULL when memory is short.
- * `resolved` adds peer addresses that names gave, [n_resolved], connection by index.
- */
-void *filter_set_build(const struct config *config, const struct set_source_capture *captures,
-		       unsigned n_captures, const struct set_peer *resolved, unsigned n_resolved,
-		       uint64_t generation, size_t *bytes);
-
 #endif

@@ -48,6 +48,9 @@ uint8_t matcher_slots(const struct matcher *matcher);
 uint8_t matcher_new_slots(const struct matcher *matcher);
 uint32_t matcher_snap_bytes(const struct matcher *matcher, uint8_t captures);
 
+/* The OpenVPN endpoints of the set; valid as long as the matcher. */
+const struct set_endpoint *matcher_endpoints(const struct matcher *matcher, uint32_t *n);
+
 /* Verdict mask of an inner packet: every dimension, scope included. */
 uint32_t match_inner(const struct matcher *matcher, const struct match_key *key);
 
@@ -55,7 +58,7 @@ uint32_t match_inner(const struct matcher *matcher, const struct match_key *key)
 uint32_t match_inner_no_first(const struct matcher *matcher, const struct match_key *key);
 
 /* Captures (bit a slot) of a verdict mask. */
-uint8_t match_fold(const struct matcher *matcher, uint32_t verdict);
+uint8_t match_fold(uint32_t verdict);
 
 /* Captures that want an outer packet of tracing class TRACE_ESP, TRACE_IKE or TRACE_OVPN whose inside
  * is not known (no key): rules 1, 2 and 5.  Ports in host order, 0 when not UDP.

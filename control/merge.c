@@ -1,0 +1,315 @@
+/* merge.c - k-way merge in runs.
+ *
+ * A worker pushes bursts, so neighbours in a ring are neighbours in time: the ring with the oldest head
+ * is drained until another ring's head is older, and only then the heads are compared again.  One ring
+ * needs no comparing at all.
+ *
+ * Late records (OpenVPN segments that were held until their flow was decided) lie behind younger ones.
+ * The ring says how many it ever had; while that number does not move nobody looks for them.  When it
+ * moves, the new ones are copied to a short list in order of time, which is then merged like a ring.
+ * Their worker's watermark stayed behind them, so none can come too late.
+ */
+#include "control/merge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct late {
+	struct record record; // its frame follows
+	uint8_t frame[];
+};
+
+struct source {
+	struct ring_reader ring;
+	uint64_t end;	     // head as last read
+	uint64_t scanned;    // late records before this are in the list
+	uint64_t n_late;     // found so far
+	bool is_closed;	     // gave an impossible record
+};
+
+struct merger {
+	struct source sources[WORKERS_MAX];
+	unsigned n;
+	_Atomic(struct store *) stores[CAPTURES_MAX];
+	struct store *locked[CAPTURES_MAX]; // during a step
+	struct late **late;		    // by time, oldest first
+	unsigned n_late, n_late_allocated;
+	_Atomic uint64_t merged_ns;
+	_Atomic uint64_t n_corrupt;
+	bool ignore_watermarks;
+};
+
+struct merger *merge_open(const struct ring_reader *rings, unsigned n)
+{
+	struct merger *m = aligned_alloc(64, (sizeof(*m) + 63) / 64 * 64);
+
+	if (m == NULL)
+		return NULL;
+	memset(m, 0, sizeof(*m));
+	m->n = n;
+	for (unsigned i = 0; i < n; i++) {
+		m->sources[i].ring = rings[i];
+		m->sources[i].end = m->sources[i].scanned = rings[i].tail;
+	}
+	return m;
+}
+
+void merge_close(struct merger *m)
+{
+	if (m == NULL)
+		return;
+	for (unsigned i = 0; i < m->n_late; i++)
+		free(m->late[i]);
+	free(m->late);
+	free(m);
+}
+
+void merge_set_store(struct merger *m, unsigned slot, struct store *store)
+{
+	atomic_store_explicit(&m->stores[slot], store, memory_order_release);
+}
+
+uint64_t merge_time_ns(const struct merger *m)
+{
+	return atomic_load_explicit(&m->merged_ns, memory_order_acquire);
+}
+
+void merge_ignore_watermarks(struct merger *m)
+{
+	m->ignore_watermarks = true;
+}
+
+uint64_t merge_corrupt(const struct merger *m)
+{
+	return atomic_load_explicit(&m->n_corrupt, memory_order_relaxed);
+}
+
+uint64_t merge_waiting_bytes(const struct merger *m)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < m->n; i++) {
+		const struct ring_reader *ring = &m->sources[i].ring;
+
+		bytes += atomic_load_explicit(&ring->shared->head, memory_order_relaxed) -
+			 atomic_load_explicit(&ring->tail_shared->tail, memory_order_relaxed);
+	}
+	return bytes;
+}
+
+static inline const struct record *record_at(const struct source *s, uint64_t at)
+{
+	return (const struct record *)(s->ring.data + (at & s->ring.mask));
+}
+
+/* Is there a whole, possible record at `at`? */
+static inline bool is_whole(const struct source *s, uint64_t at)
+{
+	const struct record *record = record_at(s, at);
+
+	return s->end - at >= sizeof(*record) && s->end - at >= record_bytes(record->caplen) &&
+	       record->caplen <= record->wire_len;
+}
+
+static void give_up(struct merger *m, struct source *s)
+{
+	s->is_closed = true;
+	s->ring.tail = s->end;
+	atomic_fetch_add_explicit(&m->n_corrupt, 1, memory_order_relaxed);
+}
+
+/* Copy one late record into the list, by time; after those of the same time. */
+static void keep_late(struct merger *m, const struct record *record)
+{
+	struct late *late;
+	unsigned at = m->n_late;
+
+	if (m->n_late == m->n_late_allocated) {
+		unsigned n = m->n_late_allocated > 0 ? 2 * m->n_late_allocated : 64;
+		void *grown = reallocarray(m->late, n, sizeof(*m->late));
+
+		if (grown == NULL)
+			abort(); // a few hundred bytes: nothing sensible is left to do
+		m->late = grown;
+		m->n_late_allocated = n;
+	}
+	late = malloc(sizeof(*late) + record->caplen);
+	if (late == NULL)
+		abort();
+	late->record = *record;
+	memcpy(late->frame, record + 1, record->caplen);
+	while (at > 0 && m->late[at - 1]->record.time_ns > record->time_ns) {
+		m->late[at] = m->late[at - 1];
+		at--;
+	}
+	m->late[at] = late;
+	m->n_late++;
+}
+
+/* Look for late records in what was published since the last look. */
+static void find_late(struct merger *m, struct source *s)
+{
+	uint64_t n_late = atomic_load_explicit(&s->ring.shared->n_late, memory_order_relaxed);
+
+	if (s->scanned < s->ring.tail)
+		s->scanned = s->ring.tail;
+	if (n_late == s->n_late) {
+		s->scanned = s->end;
+		return;
+	}
+	while (s->scanned != s->end && is_whole(s, s->scanned)) {
+		const struct record *record = record_at(s, s->scanned);
+
+		if (record->flags & RECORD_LATE) {
+			keep_late(m, record);
+			s->n_late++;
+		}
+		s->scanned += record_bytes(record->caplen);
+	}
+}
+
+/* Read watermarks, then heads: what may be merged is what is older than the oldest watermark. */
+static uint64_t look(struct merger *m)
+{
+	uint64_t limit_ns = UINT64_MAX;
+
+	for (unsigned i = 0; i < m->n; i++) {
+		struct source *s = &m->sources[i];
+		uint64_t watermark_ns = ring_watermark(&s->ring);
+
+		if (s->is_closed)
+			continue;
+		s->end = s->ring.tail + ring_available(&s->ring);
+		if (s->end - s->ring.tail > s->ring.size) {
+			s->end = s->ring.tail;
+			give_up(m, s);
+			continue;
+		}
+		find_late(m, s);
+		if (watermark_ns < limit_ns)
+			limit_ns = watermark_ns;
+	}
+	return m->ignore_watermarks ? UINT64_MAX : limit_ns;
+}
+
+static inline void deal(struct merger *m, const struct record *record, const uint8_t *frame)
+{
+	for (unsigned captures = record->captures % (1 << CAPTURES_MAX); captures != 0;
+	     captures &= captures - 1) {
+		struct store *store = m->locked[__builtin_ctz(captures)];
+
+		if (store != NULL)
+			store_append(store, record, frame);
+	}
+}
+
+/* Time of the next record of a source, late ones skipped; UINT64_MAX: none before the limit. */
+static uint64_t next_time(struct merger *m, struct source *s, uint64_t limit_ns)
+{
+	while (s->ring.tail != s->end) {
+		const struct record *record = record_at(s, s->ring.tail);
+
+		if (!is_whole(s, s->ring.tail)) {
+			give_up(m, s);
+			break;
+		}
+		if (!(record->flags & RECORD_LATE))
+			return record->time_ns < limit_ns ? record->time_ns : UINT64_MAX;
+		s->ring.tail += record_bytes(record->caplen);
+	}
+	return UINT64_MAX;
+}
+
+/* Deal records of one source as long as they are older than `until_ns`; at most n. */
+static uint64_t drain_run(struct merger *m, struct source *s, uint64_t until_ns, uint64_t n)
+{
+	uint64_t done = 0;
+
+	while (done < n && s->ring.tail != s->end) {
+		const struct record *record = record_at(s, s->ring.tail);
+		uint64_t bytes;
+
+		if (__builtin_expect(!is_whole(s, s->ring.tail), 0)) {
+			give_up(m, s);
+			break;
+		}
+		bytes = record_bytes(record->caplen);
+		__builtin_prefetch((const uint8_t *)record + 8 * bytes);
+		if (__builtin_expect(!(record->flags & RECORD_LATE), 1)) {
+			if (record->time_ns >= until_ns)
+				break;
+			deal(m, record, (const uint8_t *)(record + 1));
+			done++;
+		}
+		s->ring.tail += bytes;
+	}
+	return done;
+}
+
+static void deal_late(struct merger *m)
+{
+	struct late *late = m->late[0];
+
+	deal(m, &late->record, late->frame);
+	memmove(m->late, m->late + 1, --m->n_late * sizeof(*m->late));
+	free(late);
+}
+
+/* One run: the source that is oldest, up to where the second oldest begins.  0: nothing is left. */
+static uint64_t merge_run(struct merger *m, uint64_t limit_ns, uint64_t n)
+{
+	uint64_t oldest_ns = UINT64_MAX, second_ns = limit_ns;
+	uint64_t late_ns = m->n_late > 0 ? m->late[0]->record.time_ns : UINT64_MAX;
+	struct source *oldest = NULL;
+
+	for (unsigned i = 0; i < m->n; i++) {
+		uint64_t time_ns = next_time(m, &m->sources[i], limit_ns);
+
+		if (time_ns < oldest_ns) {
+			if (oldest_ns < second_ns)
+				second_ns = oldest_ns;
+			oldest_ns = time_ns;
+			oldest = &m->sources[i];
+		} else if (time_ns < second_ns) {
+			second_ns = time_ns;
+		}
+	}
+	if (late_ns < limit_ns && late_ns <= oldest_ns) {
+		deal_late(m);
+		return 1;
+	}
+	if (oldest == NULL)
+		return 0;
+	if (late_ns < second_ns)
+		second_ns = late_ns;
+	// Equal heads: take this one record, then compare again.
+	if (second_ns <= oldest_ns)
+		return drain_run(m, oldest, oldest_ns + 1, 1);
+	return drain_run(m, oldest, second_ns, n);
+}
+
+uint64_t merge_step(struct merger *m, uint64_t records_max)
+{
+	uint64_t limit_ns = look(m), done = 0, n;
+
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
+		m->locked[slot] = atomic_load_explicit(&m->stores[slot], memory_order_acquire);
+		if (m->locked[slot] != NULL)
+			store_lock(m->locked[slot]);
+	}
+	while (done < records_max && (n = merge_run(m, limit_ns, records_max - done)) > 0)
+		done += n;
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if (m->locked[slot] != NULL)
+			store_unlock(m->locked[slot]);
+	// All before the limit has gone out, unless the step ended for its size.
+	if (done < records_max)
+		atomic_store_explicit(&m->merged_ns, limit_ns, memory_order_release);
+	return done;
+}
+
+void merge_release(struct merger *m)
+{
+	for (unsigned i = 0; i < m->n; i++)
+		ring_release(&m->sources[i].ring);
+}

@@ -1,0 +1,49 @@
+/* merge.h - the workers' rings, brought into one order of time and dealt to the captures' stores.
+ *
+ * Flow:    ring (one a worker) -> merge_step() -> store_append() of each capture
+ * Threads: merge_step() and merge_release(): the merge thread.  merge_set_store(): any; it takes effect
+ *          with the next step.  merge_time_ns(): any.
+ * Order:   by time; records of one time by ring; within a ring as pushed.
+ * Delay:   a record waits until every ring's watermark has passed its time: as long as the slowest
+ *          worker's loop, about a millisecond; 1 s at the most while an OpenVPN flow is undecided.
+ * Trust:   a record whose length or captures cannot be closes its ring: the rest of the ring is lost,
+ *          counted in merge_corrupt().
+ * Proof:   tests/test_merge.c (random rings against a sort)
+ */
+#ifndef GATECAP_CONTROL_MERGE_H
+#define GATECAP_CONTROL_MERGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "control/store.h"
+#include "dataplane/ring.h"
+
+struct merger;
+
+/* Gives a merger of n rings (copied), or NULL when memory is short. */
+struct merger *merge_open(const struct ring_reader *rings, unsigned n);
+void merge_close(struct merger *merger);
+
+/* Records for the capture slot go to `store` (borrowed) from now on; NULL: they are dropped. */
+void merge_set_store(struct merger *merger, unsigned slot, struct store *store);
+
+/* Merge all that may be merged now, at most about `records_max`.  Gives the number of records. */
+uint64_t merge_step(struct merger *merger, uint64_t records_max);
+
+/* Give what was merged back to the workers.  Apart from merge_step, so that a commit can lie between. */
+void merge_release(struct merger *merger);
+
+/* Everything before this time has been merged. */
+uint64_t merge_time_ns(const struct merger *merger);
+
+/* The workers are gone: merge to the rings' heads, whatever the watermarks say. */
+void merge_ignore_watermarks(struct merger *merger);
+
+/* Bytes that lie in the rings. */
+uint64_t merge_waiting_bytes(const struct merger *merger);
+
+/* Rings given up because of impossible records. */
+uint64_t merge_corrupt(const struct merger *merger);
+
+#endif

@@ -1,0 +1,102 @@
+/* store.h - one capture's bounded circular store.
+ *
+ * Flow:    merge.c -> store_append() -> segments of a preallocated file -> struct store_view -> PCAP
+ * Threads: store_append/store_flush: the merge thread.  Everything else: any thread.  The merge thread
+ *          holds store_lock() for a batch, others for moments: never for the length of a copy.
+ * Memory:  one staging buffer (STORE_STAGE_BYTES) and 104 bytes a segment; the data is in the file.
+ * File:    created O_EXCL and unlinked at close unless kept; preallocated, so that it cannot run out
+ *          of room later.
+ * Layout:  segments of min(1 MiB, MaxFileSize / 16, but at least one record); records do not straddle.
+ *          A record is struct stored and its bytes; struct stored is as long as a PCAP record header,
+ *          so that sizes in the store are sizes in the PCAP.  docs/formats.md
+ * Bound:   the PCAP never exceeds MaxFileSize; once wrapped it is larger than MaxFileSize minus one
+ *          record: segments are evicted whole, the rest is trimmed by record in the view.
+ * Proof:   tests/test_store.c
+ */
+#ifndef GATECAP_CONTROL_STORE_H
+#define GATECAP_CONTROL_STORE_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "control/config.h"
+#include "dataplane/record.h"
+#include "filters/error.h"
+#include "filters/limits.h"
+
+enum { STORE_STAGE_BYTES = 128 << 10, PCAP_HEADER_BYTES = 24 };
+
+/* On disk, host byte order. */
+struct stored {
+	uint64_t time_ns; // the dataplane's timeline; wall clock = time_ns + store_settings.wall_offset_ns
+	uint32_t wire_len;
+	uint16_t caplen;
+	uint8_t port;
+	uint8_t reserved;
+};
+static_assert(sizeof(struct stored) == 16, "as long as a PCAP record header");
+
+struct store_settings {
+	int dir_fd;	  // of the state folder, borrowed during store_open()
+	const char *name; // of the data file in it
+	uint64_t file_bytes_max; // MaxFileSize in bytes, PCAP header included
+	uint32_t snap_bytes;
+	int64_t wall_offset_ns;
+	enum timestamps timestamps;
+};
+
+struct store;
+
+/* Records by port.  in_file + overwritten + lost_disk = appended. */
+struct store_counts {
+	uint64_t in_file[PORTS_MAX], overwritten[PORTS_MAX], lost_disk[PORTS_MAX];
+	uint64_t file_bytes;	    // what an export would have now
+	uint64_t first_ns, last_ns; // of the records in the file; 0: none
+	uint64_t lost_first_ns, lost_last_ns; // of lost_disk
+};
+
+/* Bytes of disk that such a store takes; for checks in advance. */
+uint64_t store_disk_bytes(uint64_t file_bytes_max, uint32_t snap_bytes);
+
+/* Gives a store, or NULL and a sentence: no room, no such folder, a file of that name. */
+struct store *store_open(const struct store_settings *settings, struct error *err);
+
+/* Closes and deletes the file. */
+void store_close(struct store *store);
+
+void store_lock(struct store *store);
+void store_unlock(struct store *store);
+
+/* Take one record, cut to this store's snap length.  Times do not decrease.  Under store_lock(). */
+void store_append(struct store *store, const struct record *record, const uint8_t *frame);
+
+/* Write what is staged.  Under store_lock(). */
+void store_flush(struct store *store);
+
+/* What an export would hold now.  Takes the lock itself; reads at most two segments from disk. */
+int store_count(struct store *store, struct store_counts *counts);
+
+/* A consistent sight of the store, read as a PCAP from front to back. */
+struct store_view;
+
+/* Of a store that nobody appends to any more: reads the file itself.  Borrows the store. */
+struct store_view *store_view_final(struct store *store, struct error *err);
+
+/* Of a running one: copies the segments to an unlinked file in the same folder first, and drops from
+ * the front what was lapped meanwhile.
+ */
+struct store_view *store_view_snapshot(struct store *store, struct error *err);
+
+uint64_t store_view_bytes(const struct store_view *view); // length of the PCAP
+const struct store_counts *store_view_counts(const struct store_view *view);
+
+/* The next len bytes.  0, or -errno. */
+int store_view_read(struct store_view *view, void *buf, size_t len);
+
+/* Start again at the front. */
+void store_view_rewind(struct store_view *view);
+void store_view_close(struct store_view *view);
+
+#endif

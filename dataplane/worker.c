@@ -1,0 +1,252 @@
+/* worker.c - the order of the stages, and the books.
+ *
+ * A worker takes over a published matcher only between bursts, so that within a burst every packet is
+ * judged by one generation.  Its counters live in memory that others read: they are stored once a
+ * burst, never added to with a lock.
+ *
+ * Held segments (OpenVPN on a shared port) keep the captures and the generation that they were wanted
+ * under when they arrived: a capture that starts later never sees them, one that stops gets them as
+ * long as the watermark stays behind them.
+ */
+#include "dataplane/worker.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/classify.h"
+#include "dataplane/stage.h"
+
+struct worker {
+	struct recorder recorder;
+	struct classifier *classifier;
+	struct fragment_table *fragments; // verdicts of inner first fragments
+	const struct matcher *matcher;
+	uint8_t slots; // running captures
+	struct tally tally;
+	uint64_t n_received;
+	uint64_t n_class[CLASS_COUNT]; // of the burst in hand
+	uint64_t last_ns;	       // of the newest packet seen
+	struct set_endpoint endpoints[SET_ENDPOINTS_MAX];
+	uint32_t n_endpoints;
+
+	// Written by the publisher.
+	alignas(CACHE_LINE_BYTES) _Atomic(const struct matcher *) next;
+};
+
+/* What a ticket holds: the captures that want the segment, and under which generation. */
+static uint64_t hold_wanted(void *ctx, const struct pkt *p)
+{
+	struct worker *w = ctx;
+	struct match_key key = {
+		.src = p->h.src,
+		.dst = p->h.dst,
+		.family = p->h.family,
+		.protocol = p->h.protocol,
+		.has_ports = p->h.flags & PKT_HAS_PORTS,
+		.sport = p->h.sport,
+		.dport = p->h.dport,
+	};
+
+	if (w->matcher == NULL)
+		return 0;
+	return (uint64_t)w->recorder.generation << 8 | match_outer(w->matcher, TRACE_OVPN, &key);
+}
+
+static void release_held(void *ctx, const struct held_segment *segment)
+{
+	struct worker *w = ctx;
+	uint16_t generation = w->recorder.generation;
+	struct pkt p = {
+		.data = segment->data,
+		.len = segment->len,
+		.wire_len = segment->wire_len,
+		.time_ns = segment->time_ns,
+		.class_ = CLASS_OVPN,
+		.flags = PKT_LATE,
+		.port = segment->port,
+		.wanted = (uint8_t)segment->ticket,
+	};
+
+	if (p.wanted == 0) {
+		w->tally.verdicts[VERDICT_NOT_MATCHED]++;
+		return;
+	}
+	w->recorder.generation = (uint16_t)(segment->ticket >> 8);
+	record_burst(&w->recorder, &p, 1, &w->tally);
+	w->recorder.generation = generation;
+}
+
+static void drop_held(void *ctx, const struct held_segment *segment, enum verdict why)
+{
+	struct worker *w = ctx;
+
+	(void)segment;
+	w->tally.verdicts[why]++;
+}
+
+struct worker *worker_open(struct worker_shared *shared, const struct ring_writer *ring)
+{
+	struct worker *w = aligned_alloc(2 * CACHE_LINE_BYTES,
+					 (sizeof(*w) + 2 * CACHE_LINE_BYTES - 1) /
+						 (2 * CACHE_LINE_BYTES) * (2 * CACHE_LINE_BYTES));
+	struct classify_hooks hooks = {hold_wanted, release_held, drop_held, w};
+
+	if (w == NULL)
+		return NULL;
+	memset(w, 0, sizeof(*w));
+	w->recorder.ring = *ring;
+	w->recorder.shared = shared;
+	w->classifier = classifier_open(&hooks);
+	w->fragments = fragment_open();
+	if (w->classifier == NULL || w->fragments == NULL) {
+		worker_close(w);
+		return NULL;
+	}
+	return w;
+}
+
+void worker_close(struct worker *w)
+{
+	if (w == NULL)
+		return;
+	classifier_close(w->classifier);
+	fragment_close(w->fragments);
+	free(w);
+}
+
+size_t worker_bytes(void)
+{
+	return sizeof(struct worker) + classifier_bytes() + fragment_bytes();
+}
+
+static void set_endpoints(struct worker *w, const struct set_endpoint *endpoints, uint32_t n)
+{
+	struct ovpn_endpoint out[SET_ENDPOINTS_MAX] = {0};
+
+	// An unchanged list must not forget the flows that were decided by it.
+	if (n == w->n_endpoints && memcmp(endpoints, w->endpoints, n * sizeof(*endpoints)) == 0)
+		return;
+	memcpy(w->endpoints, endpoints, n * sizeof(*endpoints));
+	w->n_endpoints = n;
+	for (uint32_t i = 0; i < n; i++) {
+		memcpy(out[i].address, endpoints[i].address.addr, sizeof(out[i].address));
+		out[i].family = endpoints[i].address.family;
+		out[i].port = endpoints[i].port;
+		out[i].protocol = endpoints[i].protocol;
+		out[i].shared = endpoints[i].shared;
+	}
+	classifier_set_endpoints(w->classifier, out, n);
+}
+
+/* The quiet point: no packet is in hand.  New slots start with counters at zero. */
+static void take_over(struct worker *w, const struct matcher *next)
+{
+	const struct set_endpoint *endpoints;
+	struct worker_shared *shared = w->recorder.shared;
+	uint32_t n;
+
+	w->matcher = next;
+	w->slots = matcher_slots(next);
+	w->recorder.generation = (uint16_t)matcher_generation(next);
+	for (unsigned captures = 0; captures < 1 << CAPTURES_MAX; captures++)
+		w->recorder.snap_bytes[captures] = matcher_snap_bytes(next, (uint8_t)captures);
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if (matcher_new_slots(next) >> slot & 1) {
+			memset(shared->slots[slot], 0, sizeof(shared->slots[slot]));
+			memset(shared->slot_classes[slot], 0, sizeof(shared->slot_classes[slot]));
+		}
+	endpoints = matcher_endpoints(next, &n);
+	set_endpoints(w, endpoints, n);
+	// Pairs with worker_generation(): after this the old matcher is not touched again.
+	atomic_store_explicit(&shared->generation, matcher_generation(next), memory_order_release);
+}
+
+static inline void look_for_matcher(struct worker *w)
+{
+	const struct matcher *next = atomic_load_explicit(&w->next, memory_order_acquire);
+
+	if (__builtin_expect(next != w->matcher, 0))
+		take_over(w, next);
+}
+
+/* The watermark: behind everything that is still held. */
+static void publish(struct worker *w, uint64_t now_ns)
+{
+	uint64_t held_ns = classifier_oldest_held_ns(w->classifier);
+
+	ring_publish(&w->recorder.ring, held_ns < now_ns ? held_ns : now_ns);
+}
+
+static void show_counters(struct worker *w, unsigned n, unsigned port)
+{
+	struct worker_shared *shared = w->recorder.shared;
+
+	counter_add(&shared->received[port], n);
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if (w->slots >> slot & 1)
+			counter_add(&shared->slots[slot][port].received, n);
+	for (unsigned i = 0; i < CLASS_COUNT; i++) {
+		if (w->n_class[i] == 0)
+			continue;
+		counter_add(&shared->classes[port][i], w->n_class[i]);
+		for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+			if (w->slots >> slot & 1)
+				counter_add(&shared->slot_classes[slot][i], w->n_class[i]);
+	}
+	for (unsigned i = 0; i < VERDICT_COUNT; i++)
+		atomic_store_explicit(&shared->verdicts[i], w->tally.verdicts[i],
+				      memory_order_relaxed);
+	atomic_store_explicit(&shared->n_held, w->tally.n_held, memory_order_relaxed);
+	memset(w->n_class, 0, sizeof(w->n_class));
+}
+
+void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port, bool inner)
+{
+	unsigned n;
+	uint64_t newest_ns = p[n_in - 1].time_ns;
+
+	look_for_matcher(w);
+	for (unsigned i = 0; i < n_in; i++)
+		p[i].port = (uint8_t)port;
+	if (inner)
+		n = classify_inner_burst(w->classifier, p, n_in, &w->tally, w->n_class);
+	else
+		n = classify_outer_burst(w->classifier, p, n_in, &w->tally, w->n_class);
+	if (w->slots == 0) {
+		w->tally.verdicts[VERDICT_NOT_MATCHED] += n;
+	} else {
+		n = match_burst(w->matcher, w->fragments, p, n, &w->tally);
+		record_burst(&w->recorder, p, n, &w->tally);
+	}
+	w->n_received += n_in;
+	assert(tally_total(&w->tally) == w->n_received);
+	show_counters(w, n_in, port);
+	w->last_ns = newest_ns;
+	publish(w, newest_ns);
+}
+
+void worker_idle(struct worker *w, uint64_t now_ns)
+{
+	look_for_matcher(w);
+	classifier_age(w->classifier, now_ns);
+	publish(w, now_ns);
+	counter_add(&w->recorder.shared->heartbeat, 1);
+}
+
+void worker_finish(struct worker *w)
+{
+	classifier_flush(w->classifier);
+	ring_publish(&w->recorder.ring, UINT64_MAX);
+}
+
+void worker_publish(struct worker *w, const struct matcher *matcher)
+{
+	// Pairs with look_for_matcher(): the matcher is whole before its address is seen.
+	atomic_store_explicit(&w->next, matcher, memory_order_release);
+}
+
+uint64_t worker_generation(const struct worker *w)
+{
+	return atomic_load_explicit(&w->recorder.shared->generation, memory_order_acquire);
+}

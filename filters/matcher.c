@@ -1,0 +1,517 @@
+/* matcher.c - compile a filter set into the tables of matcher.h, and look them up.
+ *
+ * Tables: a trie for each address family and side; 64 Ki 16-bit indices into the distinct masks for
+ * each port side (128 KiB instead of 256, and none at all while no filter names a port); 256 masks for
+ * protocols, 256 for TCP flags.  Everything that holds for a dimension without lists is folded into
+ * one constant, so that a filter without ports costs no port lookup.
+ * Refused: cross products (rte_acl): 100 subnets x 100 ports x both ways is 10,000 rules there and 200
+ * set members here.
+ */
+#include "filters/matcher.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "filters/trie.h"
+
+enum {
+	BITS_PER_SLOT = FILTERS_PER_CAPTURE_MAX * FILTER_DIRECTIONS,
+	N_PORTS = 1 << 16,
+	PROTOCOL_UDP = 17,
+};
+
+#define SLOT_BITS ((UINT32_C(1) << BITS_PER_SLOT) - 1)
+
+/* One side's ports: masks[index[port]]; index is NULL while no filter names a port on this side. */
+struct port_table {
+	uint16_t *index;
+	uint32_t *masks;
+	uint32_t n_masks;
+	uint32_t without_ports; // for packets that have none
+};
+
+/* A peer with UDP ports: looked at one by one, they are few (sites behind one NAT address). */
+struct port_peer {
+	struct set_subnet address;
+	const uint16_t *ports;
+	uint32_t n_ports;
+	uint8_t slots;
+};
+
+struct matcher {
+	uint64_t generation;
+	uint32_t snap_bytes[CAPTURES_MAX];
+	uint8_t slots, new_slots;
+
+	/* Inner: one mask a dimension. */
+	struct trie src[2], dst[2]; // [family == 6]
+	struct port_table sport, dport;
+	uint32_t protocol[256];
+	uint32_t tcp_flags[256];
+	uint32_t not_tcp;	      // bits without a flag test
+	uint32_t no_ports_no_flags;   // bits that a fragment without its first may match
+	struct trie remotes[2];	      // connection index + 1, longest prefix; 0: none
+	uint32_t *connection_masks;   // [connection + 1]; [0] is 0
+	uint32_t no_connection_mask;  // for packets of no connection
+	bool has_remotes;
+
+	/* Outer. */
+	uint8_t outer[TRACE_OVPN + 1]; // slots that want an outer packet of this tracing bit
+	uint8_t gateway_wide;
+	struct trie peers[2]; // slots whose peer has the address, on any port
+	struct port_peer *port_peers;
+	uint32_t n_port_peers;
+	uint8_t any_peer; // slots of connections whose peer is any, without ports
+
+	struct set_endpoint endpoints[SET_ENDPOINTS_MAX];
+	uint32_t n_endpoints;
+	uint16_t *ports; // copy of the set's, for port_peers
+};
+
+static uint32_t bit_of(unsigned slot, unsigned filter, unsigned direction)
+{
+	return UINT32_C(1) << (slot * BITS_PER_SLOT + filter * FILTER_DIRECTIONS + direction);
+}
+
+/* Put one subnet list of a filter into the tries of one side. */
+static int put_subnets(struct trie tries[2], const struct filter_set *set, struct set_slice slice,
+		       uint32_t bit)
+{
+	for (uint32_t i = 0; i < slice.n; i++) {
+		const struct set_subnet *subnet = &set->subnets[slice.first + i];
+
+		if (trie_put_or(&tries[subnet->family == 6], subnet, bit) != 0)
+			return -ENOMEM;
+	}
+	if (slice.n == 0) {
+		static const struct set_subnet any = {.prefix_len = 0};
+
+		for (unsigned family = 0; family < 2; family++)
+			if (trie_put_or(&tries[family], &any, bit) != 0)
+				return -ENOMEM;
+	}
+	return 0;
+}
+
+/* The bits of one side's ports, [port], while compiling. */
+static void put_ports(uint32_t *masks, bool *is_named, const struct filter_set *set,
+		      struct set_slice slice, uint32_t bit)
+{
+	for (uint32_t i = 0; i < slice.n; i++)
+		masks[set->ports[slice.first + i]] |= bit;
+	if (slice.n > 0) {
+		*is_named = true;
+		return;
+	}
+	for (uint32_t i = 0; i < N_PORTS; i++)
+		masks[i] |= bit;
+}
+
+/* Turn [port] masks into indices of the distinct ones.  A small open hash finds repeats. */
+static int compress_ports(struct port_table *table, const uint32_t *by_port)
+{
+	uint32_t *slot_of = calloc(2 * N_PORTS, sizeof(*slot_of)); // index + 1, 0: free
+
+	table->index = malloc(N_PORTS * sizeof(*table->index));
+	table->masks = malloc(N_PORTS * sizeof(*table->masks));
+	if (slot_of == NULL || table->index == NULL || table->masks == NULL) {
+		free(slot_of);
+		return -ENOMEM;
+	}
+	for (uint32_t port = 0; port < N_PORTS; port++) {
+		uint32_t mask = by_port[port], h = (mask * UINT32_C(2654435761)) >> 15;
+
+		while (slot_of[h] != 0 && table->masks[slot_of[h] - 1] != mask)
+			h = (h + 1) % (2 * N_PORTS);
+		if (slot_of[h] == 0) {
+			table->masks[table->n_masks] = mask;
+			slot_of[h] = ++table->n_masks;
+		}
+		table->index[port] = (uint16_t)(slot_of[h] - 1);
+	}
+	free(slot_of);
+	return 0;
+}
+
+/* Everything of one filter but its ports, for one direction. */
+static int put_filter(struct matcher *m, const struct filter_set *set, const struct set_filter *f,
+		      uint32_t bit, bool swapped)
+{
+	if (put_subnets(m->src, set, swapped ? f->dst : f->src, bit) != 0 ||
+	    put_subnets(m->dst, set, swapped ? f->src : f->dst, bit) != 0)
+		return -ENOMEM;
+	for (unsigned p = 0; p < 256; p++)
+		if (f->any_protocol || (f->protocols[p / 32] >> (p % 32) & 1))
+			m->protocol[p] |= bit;
+	for (unsigned flags = 0; flags < 256; flags++)
+		if (f->tcp_flags == 0 || (f->tcp_flags & flags) != 0)
+			m->tcp_flags[flags] |= bit;
+	if (f->tcp_flags == 0)
+		m->not_tcp |= bit;
+	if (f->src_port.n == 0 && f->dst_port.n == 0 && f->tcp_flags == 0)
+		m->no_ports_no_flags |= bit;
+	if ((swapped ? f->dst_port : f->src_port).n == 0)
+		m->sport.without_ports |= bit;
+	if ((swapped ? f->src_port : f->dst_port).n == 0)
+		m->dport.without_ports |= bit;
+	return 0;
+}
+
+static int compile_filters(struct matcher *m, const struct filter_set *set, uint32_t *sports,
+			   uint32_t *dports)
+{
+	bool has_sports = false, has_dports = false;
+
+	for (uint32_t i = 0; i < set->header->n_captures; i++) {
+		const struct set_capture *c = &set->captures[i];
+
+		for (uint32_t j = 0; j < c->filters.n; j++) {
+			const struct set_filter *f = &set->filters[c->filters.first + j];
+
+			for (unsigned d = 0; d < (f->single_direction ? 1U : 2U); d++) {
+				uint32_t bit = bit_of(c->slot, j, d);
+
+				if (put_filter(m, set, f, bit, d == 1) != 0)
+					return -ENOMEM;
+				put_ports(sports, &has_sports, set, d ? f->dst_port : f->src_port,
+					  bit);
+				put_ports(dports, &has_dports, set, d ? f->src_port : f->dst_port,
+					  bit);
+			}
+		}
+	}
+	if ((has_sports && compress_ports(&m->sport, sports) != 0) ||
+	    (has_dports && compress_ports(&m->dport, dports) != 0))
+		return -ENOMEM;
+	return 0;
+}
+
+static int compile_inner(struct matcher *m, const struct filter_set *set)
+{
+	uint32_t *sports = calloc(N_PORTS, sizeof(*sports));
+	uint32_t *dports = calloc(N_PORTS, sizeof(*dports));
+	int rc = -ENOMEM;
+
+	if (sports != NULL && dports != NULL)
+		rc = compile_filters(m, set, sports, dports);
+	free(sports);
+	free(dports);
+	return rc;
+}
+
+static int by_prefix_len(const void *a, const void *b)
+{
+	const struct set_remote *const *x = a, *const *y = b;
+
+	return (int)(*x)->subnet.prefix_len - (int)(*y)->subnet.prefix_len;
+}
+
+/* Longest prefix wins: put the shortest first. */
+static int compile_remotes(struct matcher *m, const struct filter_set *set)
+{
+	uint32_t n = set->header->n_remotes;
+	const struct set_remote **order = calloc((size_t)n + 1, sizeof(struct set_remote *));
+
+	if (order == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n; i++)
+		order[i] = &set->remotes[i];
+	qsort(order, n, sizeof(*order), by_prefix_len);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct set_subnet *subnet = &order[i]->subnet;
+
+		if (trie_put_lpm(&m->remotes[subnet->family == 6], subnet,
+				 order[i]->connection + 1) != 0) {
+			free(order);
+			return -ENOMEM;
+		}
+	}
+	free(order);
+	m->has_remotes = n > 0;
+	return 0;
+}
+
+/* Rule 3: inner packets join when the bit of the tunnel that carries them is set. */
+static int compile_scopes(struct matcher *m, const struct filter_set *set)
+{
+	uint32_t n = set->header->n_connections;
+
+	m->connection_masks = calloc((size_t)n + 1, sizeof(*m->connection_masks));
+	if (m->connection_masks == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < set->header->n_captures; i++) {
+		const struct set_capture *c = &set->captures[i];
+		uint32_t bits = SLOT_BITS << (c->slot * BITS_PER_SLOT);
+
+		if (c->connection == SET_GATEWAY_WIDE && (c->tracing_flags & (TRACE_ESP | TRACE_OVPN)))
+			m->no_connection_mask |= bits;
+		for (uint32_t k = 0; k < n; k++) {
+			unsigned carrier = set->connections[k].type == 1 ? TRACE_OVPN : TRACE_ESP;
+
+			if ((c->connection == SET_GATEWAY_WIDE || c->connection == k) &&
+			    (c->tracing_flags & carrier))
+				m->connection_masks[k + 1] |= bits;
+		}
+	}
+	return compile_remotes(m, set);
+}
+
+static bool tests_nothing(const struct set_filter *f)
+{
+	return f->src.n == 0 && f->dst.n == 0 && f->src_port.n == 0 && f->dst_port.n == 0 &&
+	       f->any_protocol && f->tcp_flags == 0;
+}
+
+/* Rules 1, 2 and 5 of what is recorded. */
+static void compile_outer(struct matcher *m, const struct filter_set *set)
+{
+	for (uint32_t i = 0; i < set->header->n_captures; i++) {
+		const struct set_capture *c = &set->captures[i];
+		uint8_t slot = (uint8_t)(1U << c->slot);
+		bool esp = c->filters.n == 0;
+
+		for (uint32_t j = 0; j < c->filters.n; j++)
+			esp |= tests_nothing(&set->filters[c->filters.first + j]);
+		if (esp && (c->tracing_flags & TRACE_ESP))
+			m->outer[TRACE_ESP] |= slot;
+		if (c->tracing_flags & TRACE_IKE)
+			m->outer[TRACE_IKE] |= slot;
+		if (c->tracing_flags & TRACE_OVPN)
+			m->outer[TRACE_OVPN] |= slot;
+		if (c->connection == SET_GATEWAY_WIDE)
+			m->gateway_wide |= slot;
+		m->slots |= slot;
+		m->new_slots |= c->is_new ? slot : 0;
+		m->snap_bytes[c->slot] = c->snap_bytes;
+	}
+}
+
+/* Slots of the captures on one connection. */
+static uint8_t slots_of(const struct filter_set *set, uint32_t connection)
+{
+	uint8_t slots = 0;
+
+	for (uint32_t i = 0; i < set->header->n_captures; i++)
+		if (set->captures[i].connection == connection)
+			slots |= (uint8_t)(1U << set->captures[i].slot);
+	return slots;
+}
+
+static int put_peer(struct matcher *m, const struct set_peer *peer, uint8_t slots)
+{
+	unsigned family = peer->address.family == 6;
+
+	if (peer->udp_ports.n > 0) {
+		m->port_peers[m->n_port_peers++] = (struct port_peer){
+			.address = peer->address,
+			.ports = m->ports + peer->udp_ports.first,
+			.n_ports = peer->udp_ports.n,
+			.slots = slots,
+		};
+		return 0;
+	}
+	if (peer->address.family == 0) {
+		m->any_peer |= slots;
+		return 0;
+	}
+	return trie_put_or(&m->peers[family], &peer->address, slots);
+}
+
+static int compile_peers(struct matcher *m, const struct filter_set *set)
+{
+	const struct set_header *h = set->header;
+
+	m->ports = malloc(((size_t)h->n_ports + 1) * sizeof(*m->ports));
+	m->port_peers = calloc((size_t)h->n_peers + 1, sizeof(*m->port_peers));
+	if (m->ports == NULL || m->port_peers == NULL)
+		return -ENOMEM;
+	if (h->n_ports > 0)
+		memcpy(m->ports, set->ports, h->n_ports * sizeof(*m->ports));
+	for (uint32_t i = 0; i < h->n_peers; i++) {
+		uint8_t slots = slots_of(set, set->peers[i].connection);
+
+		if (slots != 0 && put_peer(m, &set->peers[i], slots) != 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+struct matcher *matcher_open(const struct filter_set *set, struct error *err)
+{
+	struct matcher *m = calloc(1, sizeof(*m));
+
+	if (m != NULL) {
+		m->generation = set->header->generation;
+		m->n_endpoints = set->header->n_endpoints;
+		if (m->n_endpoints > 0)
+			memcpy(m->endpoints, set->endpoints, m->n_endpoints * sizeof(*m->endpoints));
+		compile_outer(m, set);
+		if (compile_inner(m, set) == 0 && compile_scopes(m, set) == 0 &&
+		    compile_peers(m, set) == 0)
+			return m;
+	}
+	matcher_close(m);
+	error_set(err, "The filter set of %u bytes could not be compiled: out of memory; make the "
+		  "subnet lists shorter or give the machine more.", set->header->total_bytes);
+	return NULL;
+}
+
+void matcher_close(struct matcher *m)
+{
+	if (m == NULL)
+		return;
+	for (unsigned family = 0; family < 2; family++) {
+		trie_fini(&m->src[family]);
+		trie_fini(&m->dst[family]);
+		trie_fini(&m->remotes[family]);
+		trie_fini(&m->peers[family]);
+	}
+	free(m->sport.index);
+	free(m->sport.masks);
+	free(m->dport.index);
+	free(m->dport.masks);
+	free(m->connection_masks);
+	free(m->port_peers);
+	free(m->ports);
+	free(m);
+}
+
+uint64_t matcher_generation(const struct matcher *m)
+{
+	return m->generation;
+}
+
+uint8_t matcher_slots(const struct matcher *m)
+{
+	return m->slots;
+}
+
+uint8_t matcher_new_slots(const struct matcher *m)
+{
+	return m->new_slots;
+}
+
+const struct set_endpoint *matcher_endpoints(const struct matcher *m, uint32_t *n)
+{
+	*n = m->n_endpoints;
+	return m->endpoints;
+}
+
+uint32_t matcher_snap_bytes(const struct matcher *m, uint8_t captures)
+{
+	uint32_t longest = 0;
+
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if ((captures >> slot & 1) && m->snap_bytes[slot] > longest)
+			longest = m->snap_bytes[slot];
+	return longest;
+}
+
+/* Bits of the captures that are in scope of an inner packet. */
+static inline uint32_t scope_of(const struct matcher *m, const struct match_key *key)
+{
+	unsigned v6 = key->family == 6;
+	uint32_t from, to;
+
+	if (!m->has_remotes)
+		return m->no_connection_mask;
+	from = trie_lookup(&m->remotes[v6], key->src);
+	to = trie_lookup(&m->remotes[v6], key->dst);
+	if ((from | to) == 0)
+		return m->no_connection_mask;
+	return m->connection_masks[from] | m->connection_masks[to];
+}
+
+static inline uint32_t addresses_of(const struct matcher *m, const struct match_key *key)
+{
+	unsigned v6 = key->family == 6;
+
+	return trie_lookup(&m->src[v6], key->src) & trie_lookup(&m->dst[v6], key->dst);
+}
+
+static inline uint32_t port_mask(const struct port_table *table, bool has_ports, uint16_t port)
+{
+	if (table->index == NULL)
+		return UINT32_MAX; // no filter names a port on this side
+	return has_ports ? table->masks[table->index[port]] : table->without_ports;
+}
+
+uint32_t match_inner(const struct matcher *m, const struct match_key *key)
+{
+	uint32_t flags = key->has_tcp_flags ? m->tcp_flags[key->tcp_flags] : m->not_tcp;
+
+	return addresses_of(m, key) & port_mask(&m->sport, key->has_ports, key->sport) &
+	       port_mask(&m->dport, key->has_ports, key->dport) & m->protocol[key->protocol] & flags &
+	       scope_of(m, key);
+}
+
+uint32_t match_inner_no_first(const struct matcher *m, const struct match_key *key)
+{
+	return addresses_of(m, key) & m->protocol[key->protocol] & m->no_ports_no_flags &
+	       scope_of(m, key);
+}
+
+uint8_t match_fold(uint32_t verdict)
+{
+	static_assert(BITS_PER_SLOT == 6 && CAPTURES_MAX == 5, "the multiplication gathers 5 x 6 bits");
+	const uint64_t first_of_slot = 0x1041041, gather = 0x108421;
+	uint64_t any = verdict | verdict >> 3;
+
+	any |= any >> 1 | any >> 2;
+	// Bit 6k moves to 20 + k: the factor has bits 20 - 5k, and no two products meet in 20..24.
+	return (uint8_t)(((any & first_of_slot) * gather) >> 20 & 31);
+}
+
+static bool prefix_covers(const struct set_subnet *subnet, uint8_t family, const uint8_t *addr)
+{
+	unsigned whole = subnet->prefix_len / 8, rest = subnet->prefix_len % 8;
+
+	if (subnet->family == 0)
+		return true;
+	if (subnet->family != family || memcmp(subnet->addr, addr, whole) != 0)
+		return false;
+	return rest == 0 || ((subnet->addr[whole] ^ addr[whole]) >> (8 - rest)) == 0;
+}
+
+static bool port_listed(const struct port_peer *peer, uint16_t port)
+{
+	for (uint32_t i = 0; i < peer->n_ports; i++)
+		if (peer->ports[i] == port)
+			return true;
+	return false;
+}
+
+/* Slots whose peer names UDP ports.  Packets without UDP ports are told by the address alone. */
+static uint8_t port_peer_slots(const struct matcher *m, const struct match_key *key)
+{
+	bool is_udp = key->has_ports && key->protocol == PROTOCOL_UDP;
+	uint8_t slots = 0;
+
+	for (uint32_t i = 0; i < m->n_port_peers; i++) {
+		const struct port_peer *peer = &m->port_peers[i];
+
+		if ((prefix_covers(&peer->address, key->family, key->src) &&
+		     (!is_udp || port_listed(peer, key->sport))) ||
+		    (prefix_covers(&peer->address, key->family, key->dst) &&
+		     (!is_udp || port_listed(peer, key->dport))))
+			slots |= peer->slots;
+	}
+	return slots;
+}
+
+uint8_t match_outer(const struct matcher *m, unsigned trace, const struct match_key *key)
+{
+	uint8_t wanted = m->outer[trace], slots;
+	unsigned v6 = key->family == 6;
+
+	if ((wanted & ~m->gateway_wide) == 0)
+		return wanted;
+	slots = m->gateway_wide | m->any_peer;
+	slots |= (uint8_t)(trie_lookup(&m->peers[v6], key->src) |
+			   trie_lookup(&m->peers[v6], key->dst));
+	if (m->n_port_peers > 0)
+		slots |= port_peer_slots(m, key);
+	return wanted & slots;
+}
