@@ -60,7 +60,8 @@ static int create_file(struct store *s, uint64_t bytes, struct error *err)
 	struct statvfs vfs;
 	int rc;
 
-	if (fstatvfs(s->dir_fd, &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < bytes) {
+	if (s->settings.reserve && fstatvfs(s->dir_fd, &vfs) == 0 &&
+	    (uint64_t)vfs.f_bavail * vfs.f_frsize < bytes) {
 		error_set(err,
 			  "The state folder has %llu MB free and this capture needs %llu MB: free some "
 			  "space, or choose a smaller MaxFileSize.",
@@ -75,7 +76,7 @@ static int create_file(struct store *s, uint64_t bytes, struct error *err)
 			  strerror(errno));
 		return rc;
 	}
-	rc = posix_fallocate(s->fd, 0, (off_t)bytes);
+	rc = s->settings.reserve ? posix_fallocate(s->fd, 0, (off_t)bytes) : 0;
 	if (rc != 0) {
 		error_set(err,
 			  "%llu MB could not be reserved in the state folder: %s; free some space, or "

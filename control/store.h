@@ -45,6 +45,7 @@ struct store_settings {
 	uint32_t snap_bytes;
 	int64_t wall_offset_ns;
 	enum timestamps timestamps;
+	bool reserve; // take the disk room now (captures); false: as it is needed (replay)
 };
 
 struct store;

@@ -16,6 +16,7 @@
 #ifndef GATECAP_DATAPLANE_RING_H
 #define GATECAP_DATAPLANE_RING_H
 
+#include <assert.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>

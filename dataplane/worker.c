@@ -48,9 +48,9 @@ static uint64_t hold_wanted(void *ctx, const struct pkt *p)
 		.dport = p->h.dport,
 	};
 
-	if (w->matcher == NULL)
-		return 0;
-	return (uint64_t)w->recorder.generation << 8 | match_outer(w->matcher, TRACE_OVPN, &key);
+	uint8_t wanted = w->slots != 0 ? match_outer(w->matcher, TRACE_OVPN, &key) : 0;
+
+	return wanted != 0 ? (uint64_t)w->recorder.generation << 8 | wanted : 0;
 }
 
 static void release_held(void *ctx, const struct held_segment *segment)
@@ -68,10 +68,7 @@ static void release_held(void *ctx, const struct held_segment *segment)
 		.wanted = (uint8_t)segment->ticket,
 	};
 
-	if (p.wanted == 0) {
-		w->tally.verdicts[VERDICT_NOT_MATCHED]++;
-		return;
-	}
+	w->tally.n_held--;
 	w->recorder.generation = (uint16_t)(segment->ticket >> 8);
 	record_burst(&w->recorder, &p, 1, &w->tally);
 	w->recorder.generation = generation;
@@ -82,6 +79,7 @@ static void drop_held(void *ctx, const struct held_segment *segment, enum verdic
 	struct worker *w = ctx;
 
 	(void)segment;
+	w->tally.n_held--;
 	w->tally.verdicts[why]++;
 }
 
@@ -237,6 +235,9 @@ void worker_idle(struct worker *w, uint64_t now_ns)
 void worker_finish(struct worker *w)
 {
 	classifier_flush(w->classifier);
+	// No packets, but what the flush decided is to be counted.
+	(void)classify_outer_burst(w->classifier, NULL, 0, &w->tally, w->n_class);
+	show_counters(w, 0, 0);
 	ring_publish(&w->recorder.ring, UINT64_MAX);
 }
 
