@@ -27,6 +27,7 @@ static void read_pair(uint64_t *tsc, uint64_t *ns)
 {
 	uint64_t best = UINT64_MAX;
 
+	*tsc = *ns = 0;
 	for (unsigned i = 0; i < 8; i++) {
 		uint64_t before = __rdtsc();
 		uint64_t now = monotonic_ns();

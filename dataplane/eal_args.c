@@ -1,6 +1,7 @@
 /* eal_args.c - build EAL's argv.
  *
  * --in-memory: no files in /run/dpdk and no hugetlbfs files, so nothing is left behind by a kill.
+ * EAL refuses it together with --no-huge, which has no memory files anyway; --no-shconf saves the rest.
  * --no-telemetry: EAL's telemetry is a network service, and this process has none.
  */
 #include "dataplane/eal_args.h"
@@ -34,12 +35,12 @@ static void cpu_list(const cpu_set_t *cpus, const cpu_set_t *without, char *out,
 	size_t used = 0;
 
 	out[0] = '\0';
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+	for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
 		int n;
 
 		if (!CPU_ISSET(cpu, cpus) || CPU_ISSET(cpu, without))
 			continue;
-		n = snprintf(out + used, size - used, "%s%d", used > 0 ? "," : "", cpu);
+		n = snprintf(out + used, size - used, "%s%zu", used > 0 ? "," : "", cpu);
 		if (n < 0 || (size_t)n >= size - used)
 			return;
 		used += (size_t)n;
@@ -56,7 +57,7 @@ static void add_cores(struct eal_args *eal, const struct args *args, const cpu_s
 	CPU_ZERO(&pinned);
 	for (unsigned i = 0; i < args->n_workers; i++)
 		if (args->cores[i] != ARGS_CORE_ANY)
-			CPU_SET(args->cores[i], &pinned);
+			CPU_SET((size_t)args->cores[i], &pinned);
 	cpu_list(cpus, &none, all, sizeof(all));
 	cpu_list(cpus, &pinned, rest, sizeof(rest));
 	used = (size_t)snprintf(lcores, sizeof(lcores), "0@(%s)", rest[0] != '\0' ? rest : all);
@@ -133,7 +134,7 @@ int eal_args_build(struct eal_args *out, const struct args *args, const cpu_set_
 
 	*out = (struct eal_args){0};
 	add(out, "gatecap-dataplane");
-	add(out, "--in-memory");
+	add(out, args->has_hugepages ? "--in-memory" : "--no-shconf");
 	add(out, "--no-telemetry");
 	add(out, "--file-prefix=gatecap-%d", (int)getpid());
 	add(out, "--log-level=*:warning");

@@ -6,6 +6,7 @@
 #include "dataplane/xdp_program.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/if_link.h>
 #include <net/if.h>

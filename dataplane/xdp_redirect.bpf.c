@@ -20,4 +20,4 @@ SEC("xdp") int gatecap_xdp(struct xdp_md *ctx)
 	return (int)bpf_redirect_map(&xsks_map, ctx->rx_queue_index, XDP_PASS);
 }
 
-char license[] SEC("license") = "Dual BSD/GPL";
+char program_license[] SEC("license") = "Dual BSD/GPL";
