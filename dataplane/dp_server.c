@@ -1,0 +1,334 @@
+/* dp_server.c - a listener, at most eight peers, one of which is the control process.
+ *
+ * Why peers may connect while a control process is there: a second one has to be told BUSY, with the
+ * pid of the first, which is how an operator finds the one that was forgotten.
+ */
+#include "dataplane/dp_server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "control/log.h"
+#include "dataplane/dp_proto.h"
+#include "dataplane/dp_socket.h"
+#include "filters/filter_set.h"
+#include "filters/matcher.h"
+
+enum { PLAY_AHEAD_NS = 2 * 1000 * 1000 };
+
+struct client {
+	int fd; // -1: free
+	uint32_t pid;
+};
+
+struct dp_server {
+	struct dp_server_parts parts;
+	int listener;
+	struct client clients[DP_CLIENTS_MAX];
+	const struct client *control; // the one that said HELLO, or NULL
+	struct matcher *matcher;      // in use
+	uint64_t generation;
+};
+
+int dp_server_open(struct dp_server **out, const struct dp_server_parts *parts, struct error *err)
+{
+	struct dp_server *server = calloc(1, sizeof(*server));
+
+	if (server == NULL) {
+		error_set(err, "Memory is short for the control socket.");
+		return -ENOMEM;
+	}
+	server->parts = *parts;
+	for (unsigned i = 0; i < DP_CLIENTS_MAX; i++)
+		server->clients[i].fd = -1;
+	server->listener = dp_socket_listen(parts->args->socket, parts->args->control_uid, err);
+	if (server->listener < 0) {
+		int rc = server->listener;
+
+		free(server);
+		return rc;
+	}
+	*out = server;
+	return 0;
+}
+
+static void close_client(struct dp_server *server, struct client *client)
+{
+	if (server->control == client) {
+		log_info("The control process (pid %u) has gone; what is captured stays as it is.",
+			 client->pid);
+		server->control = NULL;
+	}
+	close(client->fd);
+	client->fd = -1;
+}
+
+void dp_server_close(struct dp_server *server)
+{
+	if (server == NULL)
+		return;
+	for (unsigned i = 0; i < DP_CLIENTS_MAX; i++)
+		if (server->clients[i].fd >= 0)
+			close(server->clients[i].fd);
+	close(server->listener);
+	(void)unlink(server->parts.args->socket);
+	matcher_close(server->matcher);
+	free(server);
+}
+
+static bool is_full(const struct dp_server *server)
+{
+	for (unsigned i = 0; i < DP_CLIENTS_MAX; i++)
+		if (server->clients[i].fd < 0)
+			return false;
+	return true;
+}
+
+unsigned dp_server_poll(const struct dp_server *server, struct pollfd fds[static DP_POLL_MAX])
+{
+	unsigned n = 0;
+
+	if (!is_full(server))
+		fds[n++] = (struct pollfd){.fd = server->listener, .events = POLLIN};
+	for (unsigned i = 0; i < DP_CLIENTS_MAX; i++)
+		if (server->clients[i].fd >= 0)
+			fds[n++] = (struct pollfd){.fd = server->clients[i].fd, .events = POLLIN};
+	return n;
+}
+
+static void accept_client(struct dp_server *server)
+{
+	int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (fd < 0)
+		return; // it went away meanwhile
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
+	    (peer.uid != 0 && peer.uid != server->parts.args->control_uid)) {
+		log_warning("A process of user %u was turned away from the control socket.", peer.uid);
+		close(fd);
+		return;
+	}
+	for (unsigned i = 0; i < DP_CLIENTS_MAX; i++) {
+		if (server->clients[i].fd < 0) {
+			server->clients[i] = (struct client){.fd = fd, .pid = (uint32_t)peer.pid};
+			return;
+		}
+	}
+	close(fd);
+}
+
+static struct dp_header header(enum dp_type type)
+{
+	return (struct dp_header){.magic = DP_MAGIC, .version = DP_VERSION, .type = (uint16_t)type};
+}
+
+/* ---- HELLO ---- */
+
+/* False: the connection has to be closed. */
+static bool serve_hello(struct dp_server *server, struct client *client)
+{
+	const struct share *share = server->parts.share;
+	const int fds[2] = {share->shared_fd, share->tails_fd};
+	struct dp_busy busy = {.h = header(DP_BUSY)};
+	struct dp_welcome welcome = {
+		.h = header(DP_WELCOME),
+		.boot_id = share->header->boot_id,
+		.shared_bytes = share->shared_bytes,
+		.tails_bytes = share->tails_bytes,
+		.generation = server->generation,
+	};
+
+	if (server->control != NULL && server->control != client) {
+		busy.pid = server->control->pid;
+		(void)dp_socket_send(client->fd, &busy, sizeof(busy), NULL, 0);
+		return false;
+	}
+	if (dp_socket_send(client->fd, &welcome, sizeof(welcome), fds, 2) != 0)
+		return false;
+	if (server->control == NULL)
+		log_info("The control process (pid %u) is connected.", client->pid);
+	server->control = client;
+	return true;
+}
+
+/* ---- SET ---- */
+
+/* Copy a sealed memfd to private memory.  Gives it, or NULL and a sentence. */
+static void *copy_set(int fd, uint64_t bytes, struct error *err)
+{
+	const int wanted = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+	uint8_t *mem;
+	uint64_t n = 0;
+
+	if (seals < 0 || (seals & wanted) != wanted) {
+		error_set(err, "The set is not in a memfd sealed WRITE, SHRINK and GROW.");
+		return NULL;
+	}
+	if (fstat(fd, &st) != 0 || bytes == 0 || bytes > DP_SET_BYTES_MAX ||
+	    (uint64_t)st.st_size != bytes) {
+		error_set(err, "The set says %llu bytes and its memfd has %lld; at most %d are taken.",
+			  (unsigned long long)bytes, (long long)st.st_size, DP_SET_BYTES_MAX);
+		return NULL;
+	}
+	mem = malloc(bytes);
+	while (mem != NULL && n < bytes) {
+		ssize_t got = pread(fd, mem + n, bytes - n, (off_t)n);
+
+		if (got <= 0) {
+			error_set(err, "The set cannot be read: %s.", strerror(got < 0 ? errno : EIO));
+			free(mem);
+			return NULL;
+		}
+		n += (uint64_t)got;
+	}
+	if (mem == NULL)
+		error_set(err, "Memory is short for a set of %llu bytes.", (unsigned long long)bytes);
+	return mem;
+}
+
+/* Check and compile.  Gives a matcher, or NULL and a sentence. */
+static struct matcher *compile_set(const struct dp_server *server, const struct dp_set *set, int fd,
+				   bool *has_captures, struct error *err)
+{
+	struct matcher *matcher = NULL;
+	struct filter_set checked;
+	void *mem;
+
+	if (set->generation <= server->generation) {
+		error_set(err, "Generation %llu is not greater than %llu, which is in use.",
+			  (unsigned long long)set->generation, (unsigned long long)server->generation);
+		return NULL;
+	}
+	mem = copy_set(fd, set->bytes, err);
+	if (mem == NULL)
+		return NULL;
+	if (filter_set_check(mem, set->bytes, &checked, err) == 0) {
+		if (checked.header->generation == set->generation)
+			matcher = matcher_open(&checked, err);
+		else
+			error_set(err, "The set says generation %llu and its message %llu.",
+				  (unsigned long long)checked.header->generation,
+				  (unsigned long long)set->generation);
+		*has_captures = checked.header->n_captures > 0;
+	}
+	free(mem);
+	return matcher;
+}
+
+static bool refuse(struct client *client, const struct dp_set *set, const struct error *why)
+{
+	struct dp_refused refused = {.h = header(DP_REFUSED), .generation = set->generation};
+
+	(void)snprintf(refused.text, sizeof(refused.text), "%.*s", DP_TEXT_MAX - 1, why->text);
+	log_warning("Set %llu is refused: %s", (unsigned long long)set->generation, why->text);
+	return dp_socket_send(client->fd, &refused, sizeof(refused), NULL, 0) == 0;
+}
+
+/* 0, or -errno and a sentence: the process has to end.  *keep: whether the connection stays. */
+static int serve_set(struct dp_server *server, struct client *client, const struct dp_set *set, int fd,
+		     bool *keep, struct error *err)
+{
+	struct dp_applied applied = {.h = header(DP_APPLIED), .generation = set->generation};
+	bool has_captures = false;
+	struct error why = {0};
+	struct matcher *matcher = compile_set(server, set, fd, &has_captures, &why);
+
+	if (matcher == NULL) {
+		*keep = refuse(client, set, &why);
+		return 0;
+	}
+	if (loop_publish(server->parts.loop, matcher) != 0) {
+		error_set(err, "A worker did not take over set %llu within %d ms; the process ends and has "
+			       "to be started anew.",
+			  (unsigned long long)set->generation, LOOP_DEAD_MS);
+		return -ETIMEDOUT;
+	}
+	matcher_close(server->matcher);
+	server->matcher = matcher;
+	server->generation = set->generation;
+	rx_read_ports(server->parts.rx, server->parts.share->header->ports);
+	applied.time_ns = clock_now_ns(server->parts.clock);
+	rx_play(server->parts.rx, has_captures, applied.time_ns + PLAY_AHEAD_NS);
+	*keep = dp_socket_send(client->fd, &applied, sizeof(applied), NULL, 0) == 0;
+	return 0;
+}
+
+/* ---- messages ---- */
+
+union message {
+	struct dp_header h;
+	struct dp_hello hello;
+	struct dp_set set;
+};
+
+/* `n` bytes and n_fds descriptors have come.  *keep: whether they are a message that may come now. */
+static int serve_message(struct dp_server *server, struct client *client, const union message *m,
+			 size_t n, const int *fds, unsigned n_fds, bool *keep, struct error *err)
+{
+	*keep = false;
+	if (n < sizeof(m->h) || m->h.magic != DP_MAGIC || m->h.version != DP_VERSION)
+		return 0;
+	if (m->h.type == DP_HELLO && n == sizeof(m->hello) && n_fds == 0) {
+		*keep = serve_hello(server, client);
+		return 0;
+	}
+	if (m->h.type == DP_SET && n == sizeof(m->set) && n_fds == 1 && server->control == client)
+		return serve_set(server, client, &m->set, fds[0], keep, err);
+	return 0;
+}
+
+static int serve_client(struct dp_server *server, struct client *client, struct error *err)
+{
+	int fds[DP_SOCKET_FDS_MAX];
+	unsigned n_fds = 0;
+	union message m;
+	ssize_t n = dp_socket_receive(client->fd, &m, sizeof(m), fds, &n_fds);
+	bool keep = n == -EAGAIN;
+	int rc = 0;
+
+	if (n > 0) {
+		rc = serve_message(server, client, &m, (size_t)n, fds, n_fds, &keep, err);
+		if (!keep && rc == 0 && server->control == client)
+			log_warning("The control process (pid %u) sent a message that is none of the "
+				    "protocol, or did not take its answer.",
+				    client->pid);
+	}
+	for (unsigned i = 0; i < n_fds; i++)
+		close(fds[i]);
+	if (!keep)
+		close_client(server, client);
+	return rc;
+}
+
+int dp_server_serve(struct dp_server *server, const struct pollfd *fds, unsigned n, struct error *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < n && rc == 0; i++) {
+		if (fds[i].revents == 0)
+			continue;
+		if (fds[i].fd == server->listener) {
+			accept_client(server);
+			continue;
+		}
+		for (unsigned c = 0; c < DP_CLIENTS_MAX && rc == 0; c++) {
+			if (server->clients[c].fd == fds[i].fd) {
+				rc = serve_client(server, &server->clients[c], err);
+				break;
+			}
+		}
+	}
+	return rc;
+}
