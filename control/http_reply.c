@@ -66,8 +66,7 @@ const char *http_query(const struct http_req *req)
 
 const char *http_name(const struct http_req *req, unsigned i)
 {
-	assert(i < req->match.n_names);
-	return req->match.names[i];
+	return i < req->match.n_names ? req->match.names[i] : NULL;
 }
 
 const char *http_header(const struct http_req *req, const char *name)
