@@ -259,7 +259,7 @@ void store_append(struct store *s, const struct record *record, const uint8_t *f
 	if (segment->used_bytes == 0)
 		segment->first_ns = record->time_ns;
 	memcpy(s->stage + s->staged_bytes, &stored, sizeof(stored));
-	memcpy(s->stage + s->staged_bytes + sizeof(stored), frame, caplen);
+	record_copy(s->stage + s->staged_bytes + sizeof(stored), frame, caplen);
 	s->staged_bytes += bytes;
 	s->staged_records[port]++;
 	segment->used_bytes += bytes;

@@ -1,9 +1,6 @@
 /* record.c - the one copy.
  *
- * How: a record is a 24-byte header and the frame cut to the longest snap that its captures want.  The
- * copy goes in 32-byte steps, the last of them ending exactly at the end of what is wanted: it reads
- * nothing beyond caplen, and it is four loads and stores for the default 120 bytes, where memcpy's
- * dispatch alone costs as much.
+ * How: a record is a 24-byte header and the frame cut to the longest snap that its captures want.
  * Counting: a burst's captures are added up in one 64-bit word, eight bits a slot (a burst has at most
  * 64 packets), and spread to the shared counters once.
  */
@@ -15,18 +12,6 @@
 
 static_assert(BURST_MAX < 256, "lanes of eight bits count a burst");
 static_assert(CAPTURES_MAX <= 8, "a word has eight lanes");
-
-/* Copy n bytes; reads and writes exactly those. */
-static inline void copy_frame(uint8_t *dst, const uint8_t *src, uint32_t n)
-{
-	if (__builtin_expect(n < 32, 0)) {
-		memcpy(dst, src, n);
-		return;
-	}
-	for (uint32_t i = 0; i + 32 < n; i += 32)
-		memcpy(dst + i, src + i, 32);
-	memcpy(dst + n - 32, src + n - 32, 32);
-}
 
 /* Bit i of captures becomes a one in byte i. */
 static inline uint64_t lanes_of(uint8_t captures)
@@ -77,7 +62,7 @@ static inline bool push(struct recorder *r, const struct pkt *p)
 	if (__builtin_expect(at == NULL, 0))
 		return false;
 	memcpy(at, &record, sizeof(record));
-	copy_frame(at + sizeof(record), p->data, caplen);
+	record_copy(at + sizeof(record), p->data, caplen);
 	ring_advance(&r->ring, bytes);
 	r->ring.n_late += record.flags & RECORD_LATE;
 	return true;
