@@ -205,8 +205,10 @@ void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port,
 	uint64_t newest_ns = p[n_in - 1].time_ns;
 
 	look_for_matcher(w);
-	for (unsigned i = 0; i < n_in; i++)
+	for (unsigned i = 0; i < n_in; i++) {
 		p[i].port = (uint8_t)port;
+		p[i].flags = 0;
+	}
 	if (inner)
 		n = classify_inner_burst(w->classifier, p, n_in, &w->tally, w->n_class);
 	else
