@@ -11,8 +11,14 @@
  */
 #include "control/merge.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Generations are compared in 16 bits: half of them are before, half behind. */
+enum { GENERATIONS_AHEAD = 0x8000 };
 
 struct late {
 	struct record record; // its frame follows
@@ -30,8 +36,10 @@ struct source {
 struct merger {
 	struct source sources[WORKERS_MAX];
 	unsigned n;
-	_Atomic(struct store *) stores[CAPTURES_MAX];
-	struct store *locked[CAPTURES_MAX]; // during a step
+	pthread_mutex_t stores_lock; // held for a step
+	_Atomic unsigned n_waiting;  // for stores_lock, the merge thread not counted
+	struct store *stores[CAPTURES_MAX];
+	uint16_t first_generation[CAPTURES_MAX];
 	struct late **late;		    // by time, oldest first
 	unsigned n_late, n_late_allocated;
 	_Atomic uint64_t merged_ns;
@@ -46,6 +54,7 @@ struct merger *merge_open(const struct ring_reader *rings, unsigned n)
 	if (m == NULL)
 		return NULL;
 	memset(m, 0, sizeof(*m));
+	(void)pthread_mutex_init(&m->stores_lock, NULL);
 	m->n = n;
 	for (unsigned i = 0; i < n; i++) {
 		m->sources[i].ring = rings[i];
@@ -61,12 +70,19 @@ void merge_close(struct merger *m)
 	for (unsigned i = 0; i < m->n_late; i++)
 		free(m->late[i]);
 	free(m->late);
+	(void)pthread_mutex_destroy(&m->stores_lock);
 	free(m);
 }
 
-void merge_set_store(struct merger *m, unsigned slot, struct store *store)
+void merge_set_store(struct merger *m, unsigned slot, struct store *store,
+		     uint64_t first_generation)
 {
-	atomic_store_explicit(&m->stores[slot], store, memory_order_release);
+	atomic_fetch_add_explicit(&m->n_waiting, 1, memory_order_relaxed);
+	(void)pthread_mutex_lock(&m->stores_lock);
+	atomic_fetch_sub_explicit(&m->n_waiting, 1, memory_order_relaxed);
+	m->stores[slot] = store;
+	m->first_generation[slot] = (uint16_t)first_generation;
+	(void)pthread_mutex_unlock(&m->stores_lock);
 }
 
 uint64_t merge_time_ns(const struct merger *m)
@@ -196,9 +212,11 @@ static inline void deal(struct merger *m, const struct record *record, const uin
 {
 	for (unsigned captures = record->captures % (1 << CAPTURES_MAX); captures != 0;
 	     captures &= captures - 1) {
-		struct store *store = m->locked[__builtin_ctz(captures)];
+		int slot = __builtin_ctz(captures);
+		struct store *store = m->stores[slot];
+		uint16_t age = (uint16_t)(record->generation - m->first_generation[slot]);
 
-		if (store != NULL)
+		if (store != NULL && age < GENERATIONS_AHEAD)
 			store_append(store, record, frame);
 	}
 }
@@ -288,20 +306,34 @@ static uint64_t merge_run(struct merger *m, uint64_t limit_ns, uint64_t n)
 	return drain_run(m, oldest, second_ns, n);
 }
 
+static void lock_stores(struct merger *m)
+{
+	// A mutex is not fair: let those who change the stores go first.
+	for (unsigned i = 0; i < 100 && atomic_load_explicit(&m->n_waiting, memory_order_relaxed); i++)
+		(void)sched_yield();
+	(void)pthread_mutex_lock(&m->stores_lock);
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if (m->stores[slot] != NULL)
+			store_lock_for_append(m->stores[slot]);
+}
+
+static void unlock_stores(struct merger *m)
+{
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if (m->stores[slot] != NULL)
+			store_unlock(m->stores[slot]);
+	(void)pthread_mutex_unlock(&m->stores_lock);
+}
+
 uint64_t merge_step(struct merger *m, uint64_t records_max)
 {
-	uint64_t limit_ns = look(m), done = 0, n;
+	uint64_t limit_ns, done = 0, n;
 
-	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
-		m->locked[slot] = atomic_load_explicit(&m->stores[slot], memory_order_acquire);
-		if (m->locked[slot] != NULL)
-			store_lock(m->locked[slot]);
-	}
+	lock_stores(m);
+	limit_ns = look(m);
 	while (done < records_max && (n = merge_run(m, limit_ns, records_max - done)) > 0)
 		done += n;
-	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
-		if (m->locked[slot] != NULL)
-			store_unlock(m->locked[slot]);
+	unlock_stores(m);
 	// All before the limit has gone out, unless the step ended for its size.
 	if (done < records_max)
 		atomic_store_explicit(&m->merged_ns, limit_ns, memory_order_release);

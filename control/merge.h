@@ -1,8 +1,8 @@
 /* merge.h - the workers' rings, brought into one order of time and dealt to the captures' stores.
  *
  * Flow:    ring (one a worker) -> merge_step() -> store_append() of each capture
- * Threads: merge_step() and merge_release(): the merge thread.  merge_set_store(): any; it takes effect
- *          with the next step.  merge_time_ns(): any.
+ * Threads: merge_step() and merge_release(): the merge thread.  merge_set_store(): any; when it returns
+ *          the store that was there before is not touched again.  merge_time_ns(): any.
  * Order:   by time; records of one time by ring; within a ring as pushed.
  * Delay:   a record waits until every ring's watermark has passed its time: as long as the slowest
  *          worker's loop, about a millisecond; 1 s at the most while an OpenVPN flow is undecided.
@@ -25,8 +25,11 @@ struct merger;
 struct merger *merge_open(const struct ring_reader *rings, unsigned n);
 void merge_close(struct merger *merger);
 
-/* Records for the capture slot go to `store` (borrowed) from now on; NULL: they are dropped. */
-void merge_set_store(struct merger *merger, unsigned slot, struct store *store);
+/* Records for the capture slot go to `store` (borrowed) from now on; NULL: they are dropped.  Records
+ * of generations before first_generation are of an earlier owner of the slot: dropped, too.
+ */
+void merge_set_store(struct merger *merger, unsigned slot, struct store *store,
+		     uint64_t first_generation);
 
 /* Merge all that may be merged now, at most about `records_max`.  Gives the number of records. */
 uint64_t merge_step(struct merger *merger, uint64_t records_max);

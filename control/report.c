@@ -169,6 +169,21 @@ static void add_ports(cJSON *to, const struct report *report)
 	}
 }
 
+static void add_gaps(cJSON *to, const struct report *report)
+{
+	cJSON *list = cJSON_AddArrayToObject(to, "gaps");
+
+	for (unsigned i = 0; i < report->n_gaps; i++) {
+		cJSON *gap = cJSON_CreateObject();
+
+		add_time(gap, "from", report->gaps[i].from_ns);
+		add_time(gap, "to", report->gaps[i].to_ns);
+		(void)cJSON_AddStringToObject(gap, "cause", report->gaps[i].cause);
+		(void)cJSON_AddNullToObject(gap, "count");
+		(void)cJSON_AddItemToArray(list, gap);
+	}
+}
+
 struct cJSON *report_json(const struct report *report)
 {
 	struct ledger total = report_total(report);
@@ -192,12 +207,10 @@ struct cJSON *report_json(const struct report *report)
 	add_time(json, "last_time", report->last_ns);
 	add_time(json, "lost_first_time", report->lost_first_ns);
 	add_time(json, "lost_last_time", report->lost_last_ns);
-	(void)cJSON_AddBoolToObject(json, "exact", true);
-	(void)cJSON_AddArrayToObject(json, "gaps");
+	(void)cJSON_AddBoolToObject(json, "exact", report->n_gaps == 0);
+	add_gaps(json, report);
 	add_ports(json, report);
 	add_number(json, "file_bytes", report->file_bytes);
-	if (report->md5 != NULL)
-		(void)cJSON_AddStringToObject(json, "md5", report->md5);
 	(void)cJSON_AddItemToObject(json, "warnings", faults_json(report->warnings));
 	(void)cJSON_AddItemToObject(json, "notes", sentences_json(report->notes));
 	return json;

@@ -46,6 +46,14 @@ void ledger_add(struct ledger *sum, const struct ledger *more);
 bool ledger_balances(const struct ledger *ledger);
 uint64_t ledger_lost(const struct ledger *ledger);
 
+/* A stretch of time of which nobody knows what was missed. */
+struct gap {
+	uint64_t from_ns, to_ns; // wall clock; to 0: not over yet
+	const char *cause;
+};
+
+enum { GAPS_MAX = 32 };
+
 struct report_port {
 	const char *name;
 	struct ledger ledger;
@@ -62,7 +70,8 @@ struct report {
 	uint64_t first_ns, last_ns;    // of the records in the file, wall clock; 0: none
 	uint64_t lost_first_ns, lost_last_ns; // wall clock; 0: nothing lost
 	uint64_t file_bytes;
-	const char *md5;	       // lower-case hex of the PCAP, or NULL
+	const struct gap *gaps;	       // any: the books are not exact
+	unsigned n_gaps;
 	const struct faults *warnings; // or NULL
 	const struct faults *notes;    // or NULL
 };

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -100,7 +101,8 @@ struct store *store_open(const struct store_settings *settings, struct error *er
 
 	if (s == NULL)
 		goto no_memory;
-	s->fd = -1;
+	s->fd = s->dir_fd = -1;
+	atomic_init(&s->n_users, 1);
 	s->settings = *settings;
 	s->settings.name = NULL;
 	s->segment_bytes = segment_bytes_for(settings->file_bytes_max, settings->snap_bytes);
@@ -124,9 +126,15 @@ no_memory:
 	return NULL;
 }
 
+void store_hold(struct store *s)
+{
+	atomic_fetch_add_explicit(&s->n_users, 1, memory_order_relaxed);
+}
+
 void store_close(struct store *s)
 {
-	if (s == NULL)
+	// acq_rel: whoever frees sees all that the others did.
+	if (s == NULL || atomic_fetch_sub_explicit(&s->n_users, 1, memory_order_acq_rel) > 1)
 		return;
 	if (s->fd >= 0) {
 		(void)close(s->fd);
@@ -143,6 +151,16 @@ void store_close(struct store *s)
 
 void store_lock(struct store *s)
 {
+	atomic_fetch_add_explicit(&s->n_waiting, 1, memory_order_relaxed);
+	(void)pthread_mutex_lock(&s->lock);
+	atomic_fetch_sub_explicit(&s->n_waiting, 1, memory_order_relaxed);
+}
+
+void store_lock_for_append(struct store *s)
+{
+	// A mutex is not fair: without this, whoever asks for a count would starve under load.
+	for (unsigned i = 0; i < 100 && atomic_load_explicit(&s->n_waiting, memory_order_relaxed); i++)
+		(void)sched_yield();
 	(void)pthread_mutex_lock(&s->lock);
 }
 

@@ -2,7 +2,7 @@
  *
  * Flow:    merge.c -> store_append() -> segments of a preallocated file -> struct store_view -> PCAP
  * Threads: store_append/store_flush: the merge thread.  Everything else: any thread.  The merge thread
- *          holds store_lock() for a batch, others for moments: never for the length of a copy.
+ *          holds the lock for a batch, others for moments: never for the length of a copy.
  * Memory:  one staging buffer (STORE_STAGE_BYTES) and 104 bytes a segment; the data is in the file.
  * File:    created O_EXCL and unlinked at close unless kept; preallocated, so that it cannot run out
  *          of room later.
@@ -64,11 +64,17 @@ uint64_t store_disk_bytes(uint64_t file_bytes_max, uint32_t snap_bytes);
 /* Gives a store, or NULL and a sentence: no room, no such folder, a file of that name. */
 struct store *store_open(const struct store_settings *settings, struct error *err);
 
-/* Closes and deletes the file. */
+/* One more user: each must call store_close(). */
+void store_hold(struct store *store);
+
+/* The last close deletes the file. */
 void store_close(struct store *store);
 
 void store_lock(struct store *store);
 void store_unlock(struct store *store);
+
+/* The same for the merge thread, which takes it again and again: lets those who wait go first. */
+void store_lock_for_append(struct store *store);
 
 /* Take one record, cut to this store's snap length.  Times do not decrease.  Under store_lock(). */
 void store_append(struct store *store, const struct record *record, const uint8_t *frame);

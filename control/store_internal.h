@@ -3,6 +3,7 @@
 #define GATECAP_CONTROL_STORE_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "control/store.h"
 
@@ -23,7 +24,9 @@ struct segment_index {
 };
 
 struct store {
+	_Atomic unsigned n_users;
 	pthread_mutex_t lock;
+	_Atomic unsigned n_waiting; // for the lock, the merge thread not counted
 	struct store_settings settings; // name and dir_fd are not kept
 	int dir_fd, fd;
 	char *name;

@@ -3,11 +3,15 @@
  * Flow:    upload_start() from the event loop -> one upload thread (libcurl multi, MD5) -> done()
  * Threads: one thread of its own serves all uploads.  done() is called in that thread; it must only
  *          hand the result over.  upload_start/upload_cancel/upload_progress: any thread.
- * Memory:  a job copies its strings (wiped at the end) and takes nothing; at most one block buffer
- *          a job (block_bytes).
+ * Memory:  a job copies its strings (wiped at the end) and takes nothing; at most
+ *          UPLOAD_BLOCKS_IN_FLIGHT buffers of block_bytes a job (fewer for a small blob): while some are
+ *          on the wire the next one is read and hashed.
  * Wire:    Put Block with Content-MD5, Put Block List with <Latest>, x-ms-version, exact
  *          Content-Length, no Authorization, no redirects, TLS >= 1.2 verified, no proxy unless set.
- *          Retries: 500, 503, 429, time-outs and transport errors, exponential back-off; never 4xx.
+ *          Retries: 500, 502, 503, 504, 408, 429, stalls and transport errors, exponential back-off
+ *          with jitter, Retry-After honoured; never another 4xx.
+ * Gate:    a name that resolves to a loopback, link-local or metadata address is not connected to
+ *          (address.h), whatever sas_parse() could know.  With a proxy that is the proxy's duty.
  * Source:  docs/azure.md
  * Proof:   tests/peers (Azurite, fault proxy), tests/test_upload.py
  */
@@ -22,16 +26,24 @@
 #include "control/sas.h"
 #include "filters/error.h"
 
+enum {
+	UPLOAD_BLOBS_MAX = 2,	     // of one job: the PCAP and its report
+	UPLOAD_BLOCKS_IN_FLIGHT = 3, // of one job; what memory it takes: above
+	UPLOAD_BLOCKS_MAX = 50000,   // of one blob, the storage's limit; blocks grow to stay below it
+};
+
 struct uploader;
 
+/* 0 where a default is named takes it. */
 struct upload_settings {
 	const char *ca_file; // PEM, or NULL: the system's
 	const char *proxy;   // or NULL: none
-	uint64_t block_bytes;
+	uint64_t block_bytes;	    // default 8 MiB, at most 1 GiB
 	unsigned tries_max;	    // of one request, default 6
 	unsigned backoff_first_ms;  // doubled each time, default 1000
 	unsigned backoff_max_ms;    // default 30000
 	bool allow_http_loopback;
+	unsigned stall_seconds; // a connection this long without progress is given up; default 30
 };
 
 /* One blob: its bytes are produced on demand, strictly in order, each byte once (the uploader keeps
@@ -41,7 +53,9 @@ struct upload_blob {
 	const char *name;	  // with '/' between segments
 	const char *content_type; // application/vnd.tcpdump.pcap, application/json
 	uint64_t n_bytes;	  // known beforehand; 0 is allowed
-	/* Fill buf with exactly len bytes, the next ones.  0, or -errno: the upload fails with that. */
+	/* Fill buf with exactly len bytes, the next ones.  0, or -errno: the upload fails with that.
+	 * Called in the upload thread with at most 512 KiB at a time, so that jobs share it fairly.
+	 */
 	int (*read)(void *ctx, void *buf, size_t len);
 	void *ctx;
 };
@@ -56,10 +70,13 @@ struct upload_result {
 
 /* Gives an uploader with its thread running, or NULL with a sentence. */
 struct uploader *uploader_open(const struct upload_settings *settings, struct error *err);
-void uploader_close(struct uploader *uploader); // cancels what is under way, joins the thread
+
+/* Cancels what is under way (each done() still comes), joins the thread.  Not from within done(). */
+void uploader_close(struct uploader *uploader);
 
 /* Send up to two blobs one after another (PCAP, then report).  Copies the URL and names.
- * `done` is called exactly once, in the upload thread.  Gives an id > 0 or -errno.
+ * `done` is called exactly once, in the upload thread.  Gives an id > 0 or -errno (-EINVAL: no blob,
+ * or more than UPLOAD_BLOBS_MAX; -ENOMEM), and then done() is not called.
  */
 int upload_start(struct uploader *uploader, const struct sas *sas, const struct upload_blob *blobs,
 		 unsigned n_blobs, void (*done)(void *ctx, const struct upload_result *result),
@@ -67,7 +84,7 @@ int upload_start(struct uploader *uploader, const struct sas *sas, const struct 
 
 void upload_cancel(struct uploader *uploader, int id); // done() comes with ok = false
 
-/* Bytes sent so far, of both blobs. */
+/* Bytes the storage has acknowledged so far, of both blobs; 0 once the job is over. */
 uint64_t upload_progress(struct uploader *uploader, int id);
 
 /* The cheap probe: one Put Block (16 bytes) that is never committed.  Asynchronous as upload_start. */

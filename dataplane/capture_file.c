@@ -259,11 +259,16 @@ static void frame_fill(struct capture_file *file, const struct pcap_pkthdr *head
 static int broken(struct capture_file *file, const char *why, struct error *err)
 {
 	file->broken = true;
-	error_set(err,
-		  "The capture file \"%s\" cannot be read beyond frame %llu: %s. The frames before "
-		  "that "
-		  "are good; capture again, or mend the file with editcap.",
-		  file->path, (unsigned long long)file->n_frames, why);
+	if (file->n_frames == 0)
+		error_set(err,
+			  "No frame of the capture file \"%s\" can be read: %s. Converting it with "
+			  "\"editcap -F pcap\" may help.",
+			  file->path, why);
+	else
+		error_set(err,
+			  "The capture file \"%s\" cannot be read beyond frame %llu: %s. The frames up "
+			  "to there are good; converting it with \"editcap -F pcap\" may help.",
+			  file->path, (unsigned long long)file->n_frames, why);
 	return -1;
 }
 

@@ -127,20 +127,22 @@ static inline bool either_port(const struct headers *h, uint16_t port)
 	return (h->sport == port) | (h->dport == port);
 }
 
-/* RFC 3948: one byte 0xff keeps a NAT open; four zero bytes mark IKE; the rest is ESP. */
+/* RFC 3948: one byte 0xff keeps a NAT open; four zero bytes mark IKE; the rest is ESP.  How long the
+ * payload is, is the UDP header's word: a capture file may hold less of it.
+ */
 static enum pkt_class natt_class(const struct pkt *p)
 {
 	const uint8_t *payload = p->data + p->h.l4_offset + UDP_BYTES;
-	uint32_t len = p->h.ip_end - p->h.l4_offset - UDP_BYTES;
+	uint32_t readable = p->h.ip_end - p->h.l4_offset - UDP_BYTES;
 	uint32_t udp_length = load_be16(payload - 4);
+	uint32_t len = udp_length >= UDP_BYTES ? udp_length - UDP_BYTES : readable;
 
-	if (udp_length >= UDP_BYTES && udp_length - UDP_BYTES < len)
-		len = udp_length - UDP_BYTES;
-	if (len >= 4 && load_be32(payload) == 0)
-		return CLASS_IKE;
-	if (len > 4)
-		return CLASS_ESP;
-	return len == 1 && payload[0] == 0xff ? CLASS_IKE : CLASS_OTHER;
+	if (len >= 4 && readable >= 4) {
+		if (load_be32(payload) == 0)
+			return CLASS_IKE;
+		return len > 4 ? CLASS_ESP : CLASS_OTHER;
+	}
+	return len == 1 && readable >= 1 && payload[0] == 0xff ? CLASS_IKE : CLASS_OTHER;
 }
 
 /* RFC 9329: "IKETCP", then packets behind a length of two bytes; zero markers as in UDP. */

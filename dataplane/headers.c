@@ -141,49 +141,46 @@ static bool options_read(struct cursor *c, struct headers *h)
 	return true;
 }
 
-enum step { STEP_ON, STEP_ARRIVED, STEP_BROKEN };
-
-static enum step extension_read(struct cursor *c, struct headers *h, bool *fragment_seen)
+static bool is_extension(const struct headers *h)
 {
-	bool good;
-
 	if (h->flags & PKT_FRAGMENT_LATER)
-		return STEP_ARRIVED;
-	if (h->protocol == PROTO_AH) {
-		good = ah_read(c, h);
-	} else if (h->family != 6) {
-		return STEP_ARRIVED;
-	} else {
-		switch (h->protocol) {
-		case NEXT_FRAGMENT:
-			good = fragment_header_read(c, h, fragment_seen);
-			break;
-		case NEXT_HOP_BY_HOP:
-		case NEXT_ROUTING:
-		case NEXT_DESTINATION:
-			good = options_read(c, h);
-			break;
-		default:
-			return STEP_ARRIVED;
-		}
+		return false;
+	switch (h->protocol) {
+	case PROTO_AH:
+		return true;
+	case NEXT_HOP_BY_HOP:
+	case NEXT_ROUTING:
+	case NEXT_FRAGMENT:
+	case NEXT_DESTINATION:
+		return h->family == 6;
+	default:
+		return false;
 	}
-	return good ? STEP_ON : STEP_BROKEN;
+}
+
+static bool extension_read(struct cursor *c, struct headers *h, bool *fragment_seen)
+{
+	switch (h->protocol) {
+	case PROTO_AH:
+		return ah_read(c, h);
+	case NEXT_FRAGMENT:
+		return fragment_header_read(c, h, fragment_seen);
+	default:
+		return options_read(c, h);
+	}
 }
 
 /* From behind the IP header to the transport header. */
 static int upper_read(struct cursor *c, const uint8_t *data, struct headers *h)
 {
 	bool fragment_seen = false;
-	enum step step = STEP_ON;
 
-	for (unsigned i = 0; step == STEP_ON; i++) {
-		h->l4_offset = (uint16_t)(c->at - data);
-		if (i == EXTENSIONS_MAX + 1)
+	h->l4_offset = (uint16_t)(c->at - data);
+	for (unsigned n = 0; is_extension(h); n++) {
+		if (n == EXTENSIONS_MAX || !extension_read(c, h, &fragment_seen))
 			return -1;
-		step = extension_read(c, h, &fragment_seen);
+		h->l4_offset = (uint16_t)(c->at - data);
 	}
-	if (step == STEP_BROKEN)
-		return -1;
 	if ((h->flags & PKT_FRAGMENT_LATER) || !has_ports(h->protocol))
 		return 0;
 	return transport_read(c, h);

@@ -2,7 +2,7 @@
  *
  * Why exact filling for flows met in the middle: most segments of an HTTPS flow begin inside a
  * record, with bytes as good as random.  "Plausible length and opcode" accepts one in ten of them and
- * would record strangers' HTTPS; packets that fill the segment exactly accept one in 200,000.
+ * would record strangers' HTTPS; packets that fill the segment exactly accept one in 190,000.
  * OpenVPN sends each packet with one write, so at least the direction that carries acknowledgements
  * shows them within a few segments.
  * Why one list for all held segments: times never decrease within a worker, so the list is in order
@@ -21,6 +21,11 @@
 
 enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_ACK = 16 };
 
+enum flow_marks {
+	MARK_FROM_START = 1, // saw a SYN: the next payload is the first
+	MARK_CLOSING = 2,    // saw FIN or RST
+};
+
 enum flow_state { FLOW_FREE, FLOW_UNDECIDED, FLOW_GIVEN_UP, FLOW_OTHER, FLOW_OVPN };
 
 struct flow_key {
@@ -38,7 +43,7 @@ struct flow {
 	uint8_t state;			  // enum flow_state
 	uint8_t n_payloads;		  // that told nothing
 	uint8_t n_held;
-	bool closing; // saw FIN or RST
+	uint8_t marks; // enum flow_marks
 };
 
 struct slot {
@@ -112,7 +117,7 @@ static bool is_tls_record(const uint8_t *p, size_t len)
 	       load_be16(p + 3) > 0 && load_be16(p + 3) <= RECORD_BYTES_MAX;
 }
 
-/* The first packet of a session, either side.  Lengths as OpenVPN's own port-share takes them: 14 to
+/* The first packet of a session, either side, or its head.  Lengths as OpenVPN's own port-share takes them: 14 to
  * 255; with tls-crypt-v2 (opcode 10) the client's key is wrapped in, 336 to 1025.
  */
 static bool is_session_reset(const uint8_t *p, size_t len)
@@ -152,13 +157,13 @@ static bool is_filled_with_packets(const uint8_t *p, size_t len)
 	return at > 0 && at == len;
 }
 
-enum ovpn_answer ovpn_payload_shape(const uint8_t *payload, size_t len)
+enum ovpn_answer ovpn_payload_shape(const uint8_t *payload, size_t len, bool from_start)
 {
 	if (is_tls_record(payload, len))
 		return OVPN_NO;
-	if (is_session_reset(payload, len) || is_filled_with_packets(payload, len))
+	if (is_filled_with_packets(payload, len))
 		return OVPN_YES;
-	return OVPN_UNDECIDED;
+	return from_start && is_session_reset(payload, len) ? OVPN_YES : OVPN_UNDECIDED;
 }
 
 /* Held segments. */
@@ -287,7 +292,8 @@ static struct flow_key key_of(const struct headers *h)
 static bool is_old(const struct flow *flow, uint64_t now_ns)
 {
 	return now_ns > flow->last_ns &&
-	       now_ns - flow->last_ns > (flow->closing ? OVPN_CLOSING_NS : OVPN_IDLE_NS);
+	       now_ns - flow->last_ns >
+		       (flow->marks & MARK_CLOSING ? OVPN_CLOSING_NS : OVPN_IDLE_NS);
 }
 
 /* How dear an entry is; the least dear makes room. */
@@ -341,7 +347,7 @@ static enum ovpn_answer undecided_segment(struct ovpn_flows *flows, struct flow 
 		flow_settle(flows, flow, FLOW_GIVEN_UP);
 		return OVPN_UNDECIDED;
 	}
-	switch (ovpn_payload_shape(payload, len)) {
+	switch (ovpn_payload_shape(payload, len, flow->marks & MARK_FROM_START)) {
 	case OVPN_YES:
 		flow_settle(flows, flow, FLOW_OVPN);
 		return OVPN_YES;
@@ -363,7 +369,10 @@ enum ovpn_answer ovpn_flow_segment(struct ovpn_flows *flows, struct pkt *pkt)
 	if ((tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && flow->state != FLOW_UNDECIDED)
 		*flow = (struct flow){.key = flow->key, .state = FLOW_UNDECIDED};
 	flow->last_ns = pkt->time_ns;
-	flow->closing |= (tcp_flags & (TCP_FIN | TCP_RST)) != 0;
+	if (tcp_flags & (TCP_FIN | TCP_RST))
+		flow->marks |= MARK_CLOSING;
+	if (tcp_flags & TCP_SYN)
+		flow->marks |= MARK_FROM_START;
 	switch (flow->state) {
 	case FLOW_OVPN:
 		return OVPN_YES;

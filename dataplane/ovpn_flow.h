@@ -1,12 +1,14 @@
 /* ovpn_flow.h - tell OpenVPN from HTTPS on a TCP endpoint that both share.
  *
- * Flow:    classify.c hands every unfragmented TCP segment of a shared endpoint to ovpn_flow_segment().
+ * Flow:    classify.c hands every TCP segment of a shared endpoint to ovpn_flow_segment(); of one in
+ *          fragments only the first, the others inherit its class.
  * Threads: one owner.
  * Memory:  ovpn_flows_open() allocates everything, see ovpn_flows_bytes(); nothing afterwards.
  * Decision, by the first payload that shows a shape; both directions are one flow:
- *          OpenVPN: a session reset (opcode 1, 2, 7, 8, 10; length as OpenVPN's own port-share checks
- *          it), or length-prefixed packets of opcodes 1 to 11 that fill the segment exactly (a flow met
- *          in the middle).  HTTPS: a TLS record header.  8 payload segments of neither: given up.
+ *          OpenVPN: length-prefixed packets of opcodes 1 to 11 that fill the segment exactly; in a
+ *          flow whose SYN was seen, the head of a session reset is enough (opcode 1, 2, 7, 8, 10, with
+ *          the lengths that OpenVPN's own port-share takes).  HTTPS: a TLS record header.
+ *          8 payload segments of neither: given up.
  * Held:    segments without payload before the decision, at most HELD_SEGMENTS_MAX a flow, for
  *          OVPN_HOLD_NS, OVPN_HELD_MAX in all (the oldest goes).  A held segment is in tally.n_held
  *          until hooks->release or hooks->drop is called for it, in order of arrival: the hook takes
@@ -74,6 +76,6 @@ uint64_t ovpn_flows_oldest_held_ns(const struct ovpn_flows *flows);
 void ovpn_flows_collect(struct ovpn_flows *flows, uint64_t *n_class);
 
 /* What a payload says by itself: OVPN_YES, OVPN_NO (TLS) or OVPN_UNDECIDED.  For tests and the fuzzer. */
-enum ovpn_answer ovpn_payload_shape(const uint8_t *payload, size_t len);
+enum ovpn_answer ovpn_payload_shape(const uint8_t *payload, size_t len, bool from_start);
 
 #endif

@@ -61,6 +61,10 @@ static void warn_unknown(struct parse *p, const struct json_place *place, const 
 	const char *names[PROPERTIES_MAX];
 	unsigned n_names = 0;
 
+	if (p->warnings->n >= FAULTS_LISTED_MAX) { // 100,000 names fit: compare those listed
+		p->warnings->n_omitted++;
+		return;
+	}
 	for (unsigned i = 0; i < n; i++)
 		if (known[i].without != NULL)
 			names[n_names++] = known[i].name;
@@ -334,21 +338,30 @@ static void read_filters(struct parse *p, const struct json_place *place, const 
 
 /* ---- Properties of the document ---- */
 
-static void list_bits(char text[static 128], uint32_t bits)
+enum { BITS_TEXT_MAX = 320 }; // all 32, ten digits each
+
+/* "bit 16 is" or "bits 16, 32 are". */
+static void name_bits(char text[static BITS_TEXT_MAX], uint32_t bits)
 {
+	bool are_many = (bits & (bits - 1)) != 0;
+	const char *before = are_many ? "bits " : "bit ";
 	size_t used = 0;
 
-	for (uint32_t bit = 1; bit != 0; bit <<= 1)
-		if (bits & bit && used < 100)
-			used += (size_t)snprintf(text + used, 128 - used, "%s%" PRIu32,
-						 used > 0 ? ", " : "", bit);
+	for (uint32_t bit = 1; bit != 0; bit <<= 1) {
+		if ((bits & bit) == 0)
+			continue;
+		used += (size_t)snprintf(text + used, BITS_TEXT_MAX - used, "%s%" PRIu32, before,
+					 bit);
+		before = ", ";
+	}
+	(void)snprintf(text + used, BITS_TEXT_MAX - used, are_many ? " are" : " is");
 }
 
 static void read_tracing_flags(struct parse *p, const struct json_place *place,
 			       const struct cJSON *value, void *object)
 {
 	struct filter_data *data = object;
-	char bits[128];
+	char bits[BITS_TEXT_MAX];
 	int64_t flags;
 
 	if (!json_is_integer(value, 0, UINT32_MAX, &flags)) {
@@ -356,8 +369,8 @@ static void read_tracing_flags(struct parse *p, const struct json_place *place,
 	} else if (flags == 0) {
 		json_fault(p->faults, place, value, "would capture nothing; " TRACE_HELP);
 	} else if (flags & ~TRACE_KNOWN) {
-		list_bits(bits, (uint32_t)flags & ~(uint32_t)TRACE_KNOWN);
-		json_fault(p->faults, place, value, "bit %s is not known; " TRACE_HELP, bits);
+		name_bits(bits, (uint32_t)flags & ~(uint32_t)TRACE_KNOWN);
+		json_fault(p->faults, place, value, "%s not known; " TRACE_HELP, bits);
 	} else if (flags == TRACE_UNDOCUMENTED) {
 		json_fault(p->faults, place, value,
 			   "bit 4 is ignored and no other is set, so this would capture "

@@ -60,7 +60,7 @@ char *filter_data_json(const struct filter_data *data)
 	}
 	(void)fputs("]}", out);
 	failed = ferror(out);
-	if (fclose(out) != 0 || failed) {
+	if (fclose(out) != 0 || failed) { // when memory is short, it may also leave NULL
 		free(text);
 		return NULL;
 	}

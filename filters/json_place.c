@@ -7,7 +7,6 @@
 #include <cjson/cJSON.h>
 #include <ctype.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,42 +90,61 @@ static void print_value(FILE *out, const struct cJSON *value)
 	(void)fputs(": ", out);
 }
 
+/* Close a memory stream.  True if *text holds all that was printed: when memory is short, glibc's
+ * fclose() may succeed and leave no text.
+ */
+static bool close_text(FILE *out, char *const *text)
+{
+	bool is_whole = ferror(out) == 0;
+
+	return fclose(out) == 0 && is_whole && *text != NULL;
+}
+
+/* Gives the pointer of a place, or NULL when memory is short. */
+static char *pointer_text(const struct json_place *place)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	if (out == NULL)
+		return NULL;
+	print_pointer(out, place);
+	if (close_text(out, &text))
+		return text;
+	free(text);
+	return NULL;
+}
+
 void json_fault(struct faults *faults, const struct json_place *place, const struct cJSON *value,
 		const char *fmt, ...)
 {
 	char *pointer = NULL, *text = NULL;
-	size_t pointer_len, text_len;
-	FILE *out = NULL;
+	bool is_whole = false;
+	size_t len;
+	FILE *out;
 	va_list args;
 
 	if (faults->n >= FAULTS_LISTED_MAX) { // nobody will read it: do not render it
 		faults->n_omitted++;
 		return;
 	}
-	out = open_memstream(&pointer, &pointer_len);
-	if (out == NULL)
-		goto omit;
-	print_pointer(out, place);
-	if (fclose(out) != 0)
-		goto omit;
-	out = open_memstream(&text, &text_len);
-	if (out == NULL)
-		goto omit;
-	if (value != NULL)
-		print_value(out, value);
-	va_start(args, fmt);
-	(void)vfprintf(out, fmt, args);
-	va_end(args);
-	if (fclose(out) != 0)
-		goto omit;
-	faults_add(faults, pointer, "%s", text);
+	pointer = pointer_text(place);
+	out = open_memstream(&text, &len);
+	if (out != NULL) {
+		if (value != NULL)
+			print_value(out, value);
+		va_start(args, fmt);
+		(void)vfprintf(out, fmt, args);
+		va_end(args);
+		is_whole = close_text(out, &text);
+	}
+	if (pointer != NULL && is_whole)
+		faults_add(faults, pointer, "%s", text);
+	else
+		faults->n_omitted++;
 	free(pointer);
 	free(text);
-	return;
-omit:
-	free(pointer);
-	free(text);
-	faults->n_omitted++;
 }
 
 unsigned json_fault_count(const struct faults *faults)
@@ -138,8 +156,8 @@ bool json_is_integer(const struct cJSON *value, int64_t min, int64_t max, int64_
 {
 	double number = value->valuedouble;
 
-	if (!cJSON_IsNumber(value) || number != floor(number) || number < (double)min ||
-	    number > (double)max)
+	if (!cJSON_IsNumber(value) || number < (double)min || number > (double)max ||
+	    number != (double)(int64_t)number)
 		return false;
 	*out = (int64_t)number;
 	return true;

@@ -423,11 +423,12 @@ static int open_container(struct scan *s)
 static int check_keys(struct scan *s)
 {
 	struct frame *top = &s->frames[s->depth - 1];
-	struct span *keys = s->keys + top->first_key, *found = NULL;
+	struct span *keys, *found = NULL;
 	size_t n = s->n_keys - top->first_key;
 
 	if (n < 2)
 		return 0;
+	keys = s->keys + top->first_key;
 	qsort(keys, n, sizeof(*keys), key_order);
 	for (size_t i = 1; i < n; i++)
 		if (span_compare(keys[i - 1], keys[i]) == 0 &&
@@ -590,7 +591,7 @@ static int scan_document(struct scan *s)
 
 int json_scan(const char *text, size_t len, size_t len_max, struct faults *faults)
 {
-	struct scan s = {.text = text, .at = text, .end = text + len, .faults = faults};
+	struct scan s = {.faults = faults};
 	int rc;
 
 	if (len > len_max) {
@@ -598,6 +599,8 @@ int json_scan(const char *text, size_t len, size_t len_max, struct faults *fault
 			   "the document has %zu bytes; at most %zu are accepted", len, len_max);
 		return -EINVAL;
 	}
+	s.text = s.at = len > 0 ? text : "";
+	s.end = s.text + len;
 	rc = scan_document(&s);
 	free(s.keys);
 	return rc == 0 ? 0 : -EINVAL;

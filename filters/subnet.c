@@ -34,10 +34,10 @@ static bool mask_host_bits(struct subnet *subnet)
 
 	for (unsigned i = 0; i < n_bytes; i++) {
 		int bits = subnet->prefix_len - (int)(8 * i); // of this byte, that stay
-		uint8_t mask = bits >= 8 ? 0xff : bits <= 0 ? 0 : (uint8_t)(0xff << (8 - bits));
+		unsigned mask = bits >= 8 ? 0xff : bits <= 0 ? 0 : 0xffu << (8 - bits) & 0xff;
 
 		had |= (subnet->addr[i] & ~mask) != 0;
-		subnet->addr[i] &= mask;
+		subnet->addr[i] = (uint8_t)(subnet->addr[i] & mask);
 	}
 	return had;
 }

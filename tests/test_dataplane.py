@@ -73,10 +73,12 @@ class Dataplane(unittest.TestCase):
     def start(self, *arguments):
         self.log = open(os.path.join(self.folder, "log"), "ab+")
         self.addCleanup(self.log.close)
+        n_before = self.log_text().count("control at")
         self.process = subprocess.Popen(
             [*self.PREFIX, PROGRAM, "--socket", self.path, "--idle", "sleep", *arguments],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        wait_for(lambda: os.path.exists(self.path) or self.process.poll() is not None, "the socket")
+        wait_for(lambda: self.log_text().count("control at") > n_before
+                 or self.process.poll() is not None, "the start")
         self.assertIsNone(self.process.poll(), self.log_text())
 
     def start_pcap(self, frames, *arguments, options=""):
@@ -268,7 +270,6 @@ class Protocol(Dataplane):
         self.kill()
         self.assertTrue(os.path.exists(self.path))
         self.start_pcap(random_frames(3))
-        wait_for(lambda: self.log_text().count("control at") == 2, "the second start")
         self.check_alive()
         self.stop()
 
@@ -464,6 +465,11 @@ class Kernel(Dataplane):
         self.check_alive(c)
         self.stop()
 
+    def test_af_packet_sees_what_the_gateway_sends_too(self):
+        self.start("--port", f"name=wan,source=af_packet:{self.a}")
+        self.check_capture(random_frames(50), interface=self.a)
+        self.stop()
+
     def test_af_packet_with_two_queues_keeps_flows_together(self):
         self.start("--workers", "2", "--port", f"name=wan,queues=2,source=af_packet:{self.a}")
         self.check_capture(random_frames(500), 2)
@@ -507,7 +513,6 @@ class Kernel(Dataplane):
         self.kill()
         self.assertTrue(self.xdp_program())
         self.start("--port", f"name=wan,source=af_xdp:{self.a}")
-        wait_for(lambda: self.log_text().count("control at") == 2 or self.process.poll(), "the start")
         self.assertIn("of a run that was killed is removed", self.log_text())
         self.check_capture(random_frames(100))
         self.stop()

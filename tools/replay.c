@@ -260,7 +260,7 @@ static int open_stages(struct replay *r, struct error *err)
 		return -ENOMEM;
 	}
 	worker_publish(r->worker, r->matcher);
-	merge_set_store(r->merger, 0, r->store);
+	merge_set_store(r->merger, 0, r->store, 1);
 	return 0;
 }
 

@@ -1,0 +1,249 @@
+/* captures.c - the list of captures, and who holds which scope. */
+#include "control/captures.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "control/captures_internal.h"
+#include "control/log.h"
+
+enum { TICK_MS = 5 };
+
+void refusal_set(struct refusal *refusal, int status, const char *code, const char *fmt, ...)
+{
+	va_list args;
+
+	refusal->status = status;
+	refusal->code = code;
+	va_start(args, fmt);
+	(void)vsnprintf(refusal->message.text, sizeof(refusal->message.text), fmt, args);
+	va_end(args);
+}
+
+void answer_ok(struct answer *answer, const struct capture *capture)
+{
+	struct answer once = *answer;
+
+	*answer = (struct answer){0};
+	if (once.done != NULL)
+		once.done(once.ctx, capture, NULL);
+}
+
+void answer_refused(struct answer *answer, struct refusal *refusal)
+{
+	struct answer once = *answer;
+
+	*answer = (struct answer){0};
+	if (once.done != NULL)
+		once.done(once.ctx, NULL, refusal);
+	faults_fini(&refusal->details);
+}
+
+uint32_t captures_connection_index(const struct captures *m, const char *name)
+{
+	for (unsigned i = 0; i < m->config->n_connections; i++)
+		if (strcmp(m->config->connections[i].name, name) == 0)
+			return i;
+	return UINT32_MAX;
+}
+
+static bool same_scope(const struct capture *c, const char *connection)
+{
+	if (c->connection == NULL || connection == NULL)
+		return c->connection == NULL && connection == NULL;
+	return strcmp(c->connection, connection) == 0;
+}
+
+struct capture *captures_holder(const struct captures *m, const char *connection)
+{
+	for (struct capture *c = m->list; c != NULL; c = c->next)
+		if (same_scope(c, connection) && capture_holds_scope(c))
+			return c;
+	return NULL;
+}
+
+static void remove_capture(struct captures *m, struct capture *capture)
+{
+	for (struct capture **at = &m->list; *at != NULL; at = &(*at)->next) {
+		if (*at == capture) {
+			*at = capture->next;
+			capture_free(capture);
+			return;
+		}
+	}
+}
+
+void captures_forget_finished(struct captures *m, const char *connection)
+{
+	struct capture *next;
+
+	for (struct capture *c = m->list; c != NULL; c = next) {
+		next = c->next;
+		if (same_scope(c, connection) && !capture_holds_scope(c))
+			remove_capture(m, c);
+	}
+}
+
+struct capture *captures_find(struct captures *m, const char *connection, struct refusal *refusal)
+{
+	struct capture *c = captures_holder(m, connection);
+
+	if (c != NULL)
+		return c;
+	for (c = m->list; c != NULL; c = c->next)
+		if (same_scope(c, connection))
+			return c;
+	if (connection != NULL && captures_connection_index(m, connection) == UINT32_MAX)
+		refusal_set(refusal, 404, "ResourceNotFound",
+			    "There is no connection named %s on gateway %s.", connection,
+			    m->config->gateway.name);
+	else
+		refusal_set(refusal, 404, "ResourceNotFound",
+			    "There is no capture on %s%s: start one first.",
+			    connection != NULL ? "connection " : "the gateway",
+			    connection != NULL ? connection : "");
+	return NULL;
+}
+
+/* Data that nobody fetched is not kept for ever. */
+static void drop_expired(struct captures *m)
+{
+	uint64_t keep_ns = (uint64_t)m->config->captures.retention_days * 86400 * 1000000000;
+	struct capture *next;
+	char scope[NAME_MAX_BYTES + 16];
+
+	for (struct capture *c = m->list; c != NULL; c = next) {
+		next = c->next;
+		if ((c->state != CAPTURE_UPLOAD_FAILED && c->state != CAPTURE_RECOVERED) || c->is_probing ||
+		    wall_now_ns() - c->stopped_ns < keep_ns)
+			continue;
+		log_warning("The data of the capture on %s is deleted: it was not fetched for %u days.",
+			    capture_scope_text(c, scope), m->config->captures.retention_days);
+		remove_capture(m, c);
+	}
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *ctx)
+{
+	struct captures *m = ctx;
+
+	(void)fd;
+	(void)what;
+	captures_check_ends(m);
+	captures_check_snapshots(m);
+	drop_expired(m);
+	if (m->shutdown_done != NULL)
+		captures_shutdown_step(m);
+}
+
+static void on_peers_changed(void *ctx)
+{
+	log_info("The addresses of a peer have changed; the dataplane is told.");
+	captures_want_set(ctx);
+}
+
+static int open_uploader(struct captures *m, struct error *err)
+{
+	const struct upload_settings settings = {
+		.ca_file = m->config->upload.ca_file,
+		.proxy = m->config->upload.proxy,
+		.block_bytes = m->config->upload.block_bytes,
+		.tries_max = 6,
+		.backoff_first_ms = 1000,
+		.backoff_max_ms = 30000,
+		.allow_http_loopback = m->config->upload.allow_http_loopback,
+	};
+
+	m->uploader = uploader_open(&settings, err);
+	return m->uploader != NULL ? 0 : -ENOMEM;
+}
+
+struct captures *captures_open(struct event_base *base, struct config *config, struct error *err)
+{
+	struct captures *m = calloc(1, sizeof(*m));
+	const struct timeval often = {.tv_usec = TICK_MS * 1000};
+
+	if (m == NULL) {
+		error_set(err, "gatecapd could not start: out of memory.");
+		return NULL;
+	}
+	m->base = base;
+	m->config = config;
+	m->state_dir_fd = open(config->control.state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (m->state_dir_fd < 0) {
+		error_set(err, "The state folder %s cannot be opened: %s.", config->control.state_dir,
+			  strerror(errno));
+		goto failed;
+	}
+	m->resolver = resolver_open(base, config, on_peers_changed, m);
+	m->tick = event_new(base, -1, EV_PERSIST, on_tick, m);
+	if (m->resolver == NULL || m->tick == NULL || event_add(m->tick, &often) != 0) {
+		error_set(err, "gatecapd could not start: out of memory.");
+		goto failed;
+	}
+	if (open_uploader(m, err) == 0 && captures_connect(m, err) == 0)
+		return m;
+failed:
+	captures_close(m);
+	return NULL;
+}
+
+void captures_close(struct captures *m)
+{
+	if (m == NULL)
+		return;
+	uploader_close(m->uploader);
+	dp_client_close(m->dp); // stops the merge thread through down()
+	resolver_close(m->resolver);
+	if (m->tick != NULL)
+		event_free(m->tick);
+	while (m->list != NULL)
+		remove_capture(m, m->list);
+	if (m->state_dir_fd >= 0)
+		(void)close(m->state_dir_fd);
+	free(m);
+}
+
+const struct config *captures_config(const struct captures *m)
+{
+	return m->config;
+}
+
+int captures_reload(struct captures *m, struct config *config, struct error *err)
+{
+	for (struct capture *c = m->list; c != NULL; c = c->next) {
+		bool found = c->connection == NULL || !capture_is_running(c);
+
+		for (unsigned i = 0; !found && i < config->n_connections; i++)
+			found = strcmp(config->connections[i].name, c->connection) == 0;
+		if (!found) {
+			error_set(err, "Connection %s has a running capture and is missing from the new "
+				       "configuration: the old one stays; stop the capture first.",
+				  c->connection);
+			return -EBUSY;
+		}
+	}
+	struct resolver *resolver = resolver_open(m->base, config, on_peers_changed, m);
+
+	if (resolver == NULL) {
+		error_set(err, "The new configuration was not taken: out of memory.");
+		return -ENOMEM;
+	}
+	resolver_close(m->resolver);
+	m->resolver = resolver;
+	// What needs a restart keeps its old value: ports, dataplane, control.
+	for (unsigned i = 0; i < PORTS_MAX; i++)
+		config->ports[i] = m->config->ports[i];
+	config->n_ports = m->config->n_ports;
+	config_fini(m->config);
+	free(m->config);
+	m->config = config;
+	captures_want_set(m);
+	return 0;
+}

@@ -1,0 +1,83 @@
+/* captures_internal.h - what the files captures*.c share.  Nobody else.
+ *
+ *   captures.c        the list, scopes, opening and closing
+ *   captures_set.c    filter sets on their way to the dataplane, and the dataplane coming and going
+ *   captures_ops.c    start, stop, abort
+ *   captures_sas.c    SAS URLs: checked, tried
+ *   captures_out.c    uploads, downloads, snapshots, shutdown
+ *   captures_json.c   what is shown
+ */
+#ifndef GATECAP_CONTROL_CAPTURES_INTERNAL_H
+#define GATECAP_CONTROL_CAPTURES_INTERNAL_H
+
+#include "control/captures.h"
+#include "control/dp_client.h"
+#include "control/merge.h"
+#include "control/merge_thread.h"
+#include "control/resolve.h"
+#include "control/sas.h"
+#include "control/upload.h"
+
+struct event;
+
+struct captures {
+	struct event_base *base;
+	struct config *config;
+	struct uploader *uploader;
+	struct resolver *resolver;
+	struct event *tick; // looks for ends that the merger has passed
+	int state_dir_fd;
+	struct capture *list;
+
+	/* The dataplane. */
+	struct dp_client *dp;
+	bool is_up;
+	struct merger *merger;
+	struct merge_thread *merge_thread;
+	struct capture *slots[CAPTURES_MAX]; // taken until the rings have drained past the end
+	uint64_t generation;		     // of the last set sent
+	bool is_set_pending;		     // sent, not answered
+	bool is_set_wanted;		     // something changed since
+
+	struct snapshot *snapshots; // that wait for the merger
+
+	/* Shutdown. */
+	void (*shutdown_done)(void *ctx);
+	void *shutdown_ctx;
+};
+
+/* captures.c */
+uint32_t captures_connection_index(const struct captures *m, const char *name); // or UINT32_MAX
+struct capture *captures_holder(const struct captures *m, const char *connection);
+void captures_forget_finished(struct captures *m, const char *connection);
+void refusal_set(struct refusal *refusal, int status, const char *code, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+void answer_ok(struct answer *answer, const struct capture *capture);
+void answer_refused(struct answer *answer, struct refusal *refusal); // frees the refusal's details
+
+/* captures_set.c */
+int captures_connect(struct captures *m, struct error *err);
+void captures_want_set(struct captures *m);
+void captures_read_tally(struct captures *m, struct capture *c);
+void captures_check_ends(struct captures *m);
+
+/* captures_ops.c */
+void capture_started(struct captures *m, struct capture *c);
+void capture_start_failed(struct captures *m, struct capture *c, const char *why);
+
+/* captures_sas.c */
+int captures_parse_sas(const struct captures *m, const char *url, struct sas *sas,
+		       struct faults *warnings, struct refusal *refusal);
+
+/* Try the SAS with a block that is never committed; done() in the event loop. */
+int captures_probe(struct captures *m, const struct sas *sas, const char *blob_name,
+		   void (*done)(void *ctx, const struct upload_result *result), void *ctx);
+void refusal_from_storage(struct refusal *refusal, const struct upload_result *result);
+
+/* captures_out.c */
+void capture_ended(struct captures *m, struct capture *c); // all records are in the store
+void capture_drop_data(struct capture *c);
+void captures_check_snapshots(struct captures *m);
+void captures_shutdown_step(struct captures *m);
+
+#endif

@@ -1,0 +1,19 @@
+/* merge_thread.h - the thread that merges and stores.
+ *
+ * Threads: merge_thread_* are the event loop's.
+ * Idle:    it sleeps 200 us when the rings had nothing, and writes what the stores have staged.
+ */
+#ifndef GATECAP_CONTROL_MERGE_THREAD_H
+#define GATECAP_CONTROL_MERGE_THREAD_H
+
+#include "control/merge.h"
+
+struct merge_thread;
+
+/* Gives a running thread that merges with `merger` (borrowed until stopped), or NULL. */
+struct merge_thread *merge_thread_start(struct merger *merger);
+
+/* Ends the thread after its step. */
+void merge_thread_stop(struct merge_thread *thread);
+
+#endif
