@@ -195,7 +195,8 @@ static uint64_t look(struct merger *m)
 
 static inline void deal(struct merger *m, const struct record *record, const uint8_t *frame)
 {
-	for (unsigned captures = record->captures; captures != 0; captures &= captures - 1) {
+	for (unsigned captures = record->captures % (1 << CAPTURES_MAX); captures != 0;
+	     captures &= captures - 1) {
 		struct store *store = m->locked[__builtin_ctz(captures)];
 
 		if (store != NULL)
