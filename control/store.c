@@ -184,6 +184,7 @@ static void lose_staged(struct store *s, struct segment *segment)
 	if (s->lost_first_ns == 0)
 		s->lost_first_ns = s->staged_first_ns;
 	s->lost_last_ns = segment->last_ns;
+	segment->last_ns = s->written_last_ns;
 }
 
 static int write_all(int fd, const uint8_t *from, size_t n, off_t at)
@@ -212,6 +213,7 @@ void store_flush(struct store *s)
 		return;
 	if (write_all(s->fd, s->stage, s->staged_bytes, at) != 0)
 		lose_staged(s, segment);
+	s->written_last_ns = segment->last_ns;
 	s->staged_bytes = 0;
 	memset(s->staged_records, 0, sizeof(s->staged_records));
 }

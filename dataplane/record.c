@@ -28,17 +28,22 @@ static void count_recorded(struct recorder *r, uint64_t lanes, unsigned port)
 			counter_add(&r->shared->slots[slot][port].recorded, lanes & 0xff);
 }
 
+/* A late packet may be lost after a younger one. */
 static void count_lost(struct recorder *r, const struct pkt *p)
 {
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
 		struct slot_counters *c = &r->shared->slots[slot][p->port];
+		uint64_t first_ns, last_ns;
 
 		if (!(p->wanted >> slot & 1))
 			continue;
 		counter_add(&c->ring_full, 1);
-		if (atomic_load_explicit(&c->lost_first_ns, memory_order_relaxed) == 0)
+		first_ns = atomic_load_explicit(&c->lost_first_ns, memory_order_relaxed);
+		last_ns = atomic_load_explicit(&c->lost_last_ns, memory_order_relaxed);
+		if (first_ns == 0 || p->time_ns < first_ns)
 			atomic_store_explicit(&c->lost_first_ns, p->time_ns, memory_order_relaxed);
-		atomic_store_explicit(&c->lost_last_ns, p->time_ns, memory_order_relaxed);
+		if (p->time_ns > last_ns)
+			atomic_store_explicit(&c->lost_last_ns, p->time_ns, memory_order_relaxed);
 	}
 }
 
