@@ -32,7 +32,7 @@ struct store {
 	int n_locks;
 };
 
-void store_lock(struct store *store)
+void store_lock_for_append(struct store *store)
 {
 	store->n_locks++;
 }
