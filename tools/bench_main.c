@@ -40,7 +40,7 @@ enum {
 	EXIT_USAGE = 2,
 };
 
-enum kind { KIND_FLOOR, KIND_CAPTURE, KIND_REJECT, KIND_PRIMARY };
+enum kind { KIND_FLOOR, KIND_CAPTURE, KIND_REJECT, KIND_PRIMARY, KIND_FRAMES };
 
 struct options {
 	const char *name, *dir;
@@ -337,17 +337,36 @@ static int serve_dumpcap(struct bench *b)
 	return 0;
 }
 
+/* Write the frames of the standard source as a PCAP, for net_pcap. */
+static int write_frames(const struct options *o)
+{
+	const uint32_t header[6] = {0xa1b2c3d4, 4 << 16 | 2, 0, 0, 65535, 1};
+	FILE *out = fopen(o->dir, "we");
+	bool ok = out != NULL && fwrite(header, sizeof(header), 1, out) == 1;
+
+	for (uint32_t i = 0; ok && i < o->n_frames; i++) {
+		uint8_t frame[BENCH_FRAME_BYTES_MAX];
+		uint32_t len = bench_frame(frame, i, o->is_imix);
+		const uint32_t record[4] = {0, i, len, len};
+
+		ok = fwrite(record, sizeof(record), 1, out) == 1 && fwrite(frame, len, 1, out) == 1;
+	}
+	if (out != NULL && fclose(out) != 0)
+		ok = false;
+	return ok ? 0 : -1;
+}
+
 /* ---- main ---- */
 
 static const char usage[] =
-	"Usage: gatecap-bench [EAL OPTION]... -- --kind floor|capture|reject|primary [OPTION]...\n"
+	"Usage: gatecap-bench [EAL OPTION]... -- --kind floor|capture|reject|primary|frames [OPTION]...\n"
 	"One measurement, printed as one line of JSON; tools/bench runs them all.\n"
 	"  --name NAME      in the output\n"
 	"  --imix           frames of 60, 570 and 1514 bytes instead of 60\n"
 	"  --device         measure on EAL's first port instead of the standard source\n"
 	"  --closed         as fast as it goes, losses counted, instead of the highest rate without\n"
 	"  --seconds S      of the last run (10)\n"
-	"  --dir DIR        for the circular file (/dev/shm)\n"
+	"  --dir DIR        for the circular file (/dev/shm); frames: the PCAP to write\n"
 	"  --file-mb N      MaxFileSize (100)\n"
 	"  --frames N       prebuilt frames of the standard source, a power of two (4096)\n"
 	"  --huge           the ring in huge pages\n"
@@ -355,9 +374,10 @@ static const char usage[] =
 
 static int parse_kind(const char *text, enum kind *kind)
 {
-	static const char *const names[] = {"floor", "capture", "reject", "primary"};
+	static const char *const names[] = {"floor", "capture", "reject", "primary",
+					     "frames"};
 
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i <= KIND_FRAMES; i++) {
 		if (strcmp(text, names[i]) == 0) {
 			*kind = (enum kind)i;
 			return 0;
@@ -427,10 +447,14 @@ static int parse_options(int argc, char **argv, struct options *o)
 static int measure(struct bench *b)
 {
 	struct figures f = {0};
-	bool has_source = b->o.is_device
-				  ? rte_eth_dev_count_avail() > 0 &&
-					    bench_source_device(&b->run.source, 0) == 0
-				  : bench_source_ring(&b->run.source, b->o.n_frames, b->o.is_imix) == 0;
+	bool has_source;
+
+	if (b->o.kind == KIND_FRAMES)
+		return write_frames(&b->o);
+	has_source = b->o.is_device ? rte_eth_dev_count_avail() > 0 &&
+					      bench_source_device(&b->run.source, 0) == 0
+				    : bench_source_ring(&b->run.source, b->o.n_frames,
+							b->o.is_imix) == 0;
 
 	if (!has_source)
 		return -1;
