@@ -175,7 +175,8 @@ class Usage(CliCase):
                      ["start", "--output", "x"], ["list", "--connection", "x"],
                      ["stop", "--force"], ["stop", "--output", "x", "--sas-url-file", "-"],
                      ["snapshot"], ["check-filter"], ["check-filter", "a", "b"], ["check-sas"],
-                     ["stats", "--follow=1"], ["start", "--sas-url-file", "-", "--filter-data", "-"],
+                     ["stats", "--follow=1"],
+                     ["start", "--sas-url-file", "-", "--filter-data", "-"],
                      ["show", "--json=x"], ["abort", "now"]):
             p = self.run_cli(*args, stdin=SAS, code=2)
             self.assertIn("--help", p.err, args)

@@ -2,9 +2,9 @@
 """test_http.py - control/http.c under a client that means harm.
 
 Usage: test_http.py HTTP_DEMO [unittest arguments]
-Each test talks raw bytes over the unix socket and then asks the server, on a new connection, whether
-it still answers: that is the property under test everywhere.  Waits end as soon as the condition
-holds; their limit is only there so that a failure ends.
+Each test talks raw bytes over the unix socket and then asks the server, on a new connection,
+whether it still answers: that is the property under test everywhere.  Waits end as soon as the
+condition holds; their limit is only there so that a failure ends.
 """
 import json
 import os

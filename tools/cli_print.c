@@ -247,9 +247,8 @@ void progress_show(struct progress *p, const char *stage, uint64_t done, uint64_
 	(void)fputs("\r\033[K", stderr);
 	print_clean(stderr, stage);
 	if (total > 0)
-		(void)fprintf(stderr, "  %s of %s  %.0f %%  %s/s",
-			      size_text((double)done, sent), size_text((double)total, all),
-			      100.0 * (double)done / (double)total,
+		(void)fprintf(stderr, "  %s of %s  %.0f %%  %s/s", size_text((double)done, sent),
+			      size_text((double)total, all), 100.0 * (double)done / (double)total,
 			      size_text(seconds > 0 ? (double)(done - p->first_bytes) / seconds : 0,
 					rate));
 	(void)fflush(stderr);
