@@ -237,6 +237,7 @@ class Start(CliCase):
             self.assertEqual(self.daemon.asked[-1][2],
                              {"connection": "a b", "filter_data": doc, "sas_url": SAS})
             self.assertIn("connection a b runs since 2024-05-06T07:08:09", p.out)
+            self.assertIn("gatecap stop --connection 'a b'\n", p.out)
             self.assertIn("MaxPacketBufferSize: 120", p.out)
             self.assertEqual(p.err, "warning: /Filters: missing\n")
 

@@ -86,7 +86,8 @@ struct client *cli_client(const struct cli *cli);
 void cli_catch_signals(void);
 
 /* cli_print.c */
-void print_clean(FILE *out, const char *text); // control characters become '?'
+void print_clean(FILE *out, const char *text);			  // control characters become '?'
+const char *shell_word(const char *text, char *buf, size_t size); // quoted where it must be
 void print_json_line(const struct cJSON *json);
 void print_warnings(const struct cJSON *list); // "warning: POINTER: MESSAGE" on stderr
 const char *json_text(const struct cJSON *object, const char *key, const char *otherwise);

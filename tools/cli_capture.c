@@ -95,7 +95,7 @@ static void body_wipe(cJSON *body)
 
 static void print_started(const struct cli *cli, const cJSON *capture)
 {
-	char scope[160];
+	char scope[160], word[512];
 
 	capture_scope(capture, scope, sizeof(scope));
 	(void)fputs("The capture of ", stdout);
@@ -104,9 +104,12 @@ static void print_started(const struct cli *cli, const cJSON *capture)
 	print_clean(stdout, json_text(capture, "started", "now"));
 	(void)fputs(" with these settings:\n", stdout);
 	print_settings(capture);
-	(void)printf("Stop it with: gatecap stop%s%s%s\n", cli->connection ? " --connection " : "",
-		     cli->connection ? cli->connection : "",
-		     cli->sas_url ? "" : " --output FILE.pcap");
+	(void)fputs("Stop it with: gatecap stop", stdout);
+	if (cli->connection != NULL) {
+		(void)fputs(" --connection ", stdout);
+		print_clean(stdout, shell_word(cli->connection, word, sizeof(word)));
+	}
+	(void)puts(cli->sas_url != NULL ? "" : " --output FILE.pcap");
 }
 
 int cmd_start(int argc, char **argv)

@@ -26,6 +26,26 @@ void print_clean(FILE *out, const char *text)
 	}
 }
 
+const char *shell_word(const char *text, char *buf, size_t size)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "-_.,:/@%+=";
+	size_t n = 0;
+
+	if (*text != '\0' && text[strspn(text, plain)] == '\0')
+		return text;
+	buf[n++] = '\'';
+	for (; *text != '\0' && n + 6 < size; text++) {
+		if (*text == '\'')
+			n = (size_t)(stpcpy(buf + n, "'\\''") - buf);
+		else
+			buf[n++] = *text;
+	}
+	buf[n++] = '\'';
+	buf[n] = '\0';
+	return buf;
+}
+
 void print_json_line(const struct cJSON *json)
 {
 	char *text = cJSON_PrintUnformatted(json);

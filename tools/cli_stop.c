@@ -74,7 +74,9 @@ static int interrupted(const struct stop *s)
 {
 	const char *scope = s->cli.connection != NULL ? " --connection " : "";
 	const char *name = s->cli.connection != NULL ? s->cli.connection : "";
-	char text[ERROR_TEXT_MAX];
+	char text[ERROR_TEXT_MAX], name_word[512], path_word[512];
+
+	name = *name != '\0' ? shell_word(name, name_word, sizeof(name_word)) : "";
 
 	if (!s->is_asked)
 		(void)snprintf(text, sizeof(text), "Interrupted; the capture goes on.");
@@ -83,7 +85,8 @@ static int interrupted(const struct stop *s)
 			text, sizeof(text),
 			"Interrupted; nothing is in %s. The capture has stopped and gatecapd keeps "
 			"its data: run \"gatecap stop%s%s --output %s\" again.",
-			s->cli.output, scope, name, s->cli.output);
+			s->cli.output, scope, name,
+			shell_word(s->cli.output, path_word, sizeof(path_word)));
 	else
 		(void)snprintf(
 			text, sizeof(text),
