@@ -124,7 +124,8 @@ static inline bool is_whole(const struct source *s, uint64_t at)
 	const struct record *record = record_at(s, at);
 
 	return s->end - at >= sizeof(*record) && s->end - at >= record_bytes(record->caplen) &&
-	       record->caplen <= record->wire_len;
+	       record->caplen <= record->wire_len && record->captures != 0 &&
+	       record->captures < 1 << CAPTURES_MAX;
 }
 
 static void give_up(struct merger *m, struct source *s)
@@ -167,7 +168,7 @@ static void find_late(struct merger *m, struct source *s)
 {
 	uint64_t n_late = atomic_load_explicit(&s->ring.shared->n_late, memory_order_relaxed);
 
-	if (s->scanned < s->ring.tail)
+	if ((int64_t)(s->ring.tail - s->scanned) > 0) // the counts wrap
 		s->scanned = s->ring.tail;
 	if (n_late == s->n_late) {
 		s->scanned = s->end;

@@ -3,7 +3,7 @@
  * Flow:    ring (one a worker) -> merge_step() -> store_append() of each capture
  * Threads: merge_step() and merge_release(): the merge thread.  merge_set_store(): any; when it returns
  *          the store that was there before is not touched again.  merge_time_ns(): any.
- * Order:   by time; records of one time by ring; within a ring as pushed.
+ * Order:   by time; of one time: late ones as they were found, then by ring; within a ring as pushed.
  * Delay:   a record waits until every ring's watermark has passed its time: as long as the slowest
  *          worker's loop, about a millisecond; 1 s at the most while an OpenVPN flow is undecided.
  * Trust:   a record whose length or captures cannot be closes its ring: the rest of the ring is lost,

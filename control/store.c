@@ -18,6 +18,9 @@
 
 #include "control/store_internal.h"
 
+static_assert(offsetof(struct stored, wire_len) == 8 && offsetof(struct stored, caplen) == 12 &&
+		      offsetof(struct stored, port) == 14 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	      "store_append() writes it as two words");
 static_assert(STORE_STAGE_BYTES >= SNAP_BYTES_MAX + (int)sizeof(struct stored), "a record fits");
 
 enum { SEGMENT_BYTES_MAX = 1 << 20, SEGMENTS_MIN = 16 };
@@ -181,6 +184,7 @@ static void lose_staged(struct store *s, struct segment *segment)
 	if (s->lost_first_ns == 0)
 		s->lost_first_ns = s->staged_first_ns;
 	s->lost_last_ns = segment->last_ns;
+	segment->last_ns = s->written_last_ns;
 }
 
 static int write_all(int fd, const uint8_t *from, size_t n, off_t at)
@@ -209,6 +213,7 @@ void store_flush(struct store *s)
 		return;
 	if (write_all(s->fd, s->stage, s->staged_bytes, at) != 0)
 		lose_staged(s, segment);
+	s->written_last_ns = segment->last_ns;
 	s->staged_bytes = 0;
 	memset(s->staged_records, 0, sizeof(s->staged_records));
 }
@@ -241,12 +246,9 @@ void store_append(struct store *s, const struct record *record, const uint8_t *f
 	uint32_t bytes = caplen + (uint32_t)sizeof(struct stored);
 	struct segment *segment = segment_at(&s->index, s->index.n_live - 1);
 	unsigned port = record->port % PORTS_MAX;
-	struct stored stored = {
-		.time_ns = record->time_ns,
-		.wire_len = record->wire_len,
-		.caplen = (uint16_t)caplen,
-		.port = (uint8_t)port,
-	};
+	const uint64_t header[2] = {record->time_ns,
+				    record->wire_len | (uint64_t)caplen << 32 | (uint64_t)port << 48};
+	uint8_t *at;
 
 	if (__builtin_expect(segment->used_bytes + bytes > s->segment_bytes, 0)) {
 		next_segment(s);
@@ -258,8 +260,10 @@ void store_append(struct store *s, const struct record *record, const uint8_t *f
 		s->staged_first_ns = record->time_ns;
 	if (segment->used_bytes == 0)
 		segment->first_ns = record->time_ns;
-	memcpy(s->stage + s->staged_bytes, &stored, sizeof(stored));
-	memcpy(s->stage + s->staged_bytes + sizeof(stored), frame, caplen);
+	// struct stored as two words: copied from its narrow fields it would wait for each of them.
+	at = s->stage + s->staged_bytes;
+	memcpy(at, header, sizeof(header));
+	record_copy(at + sizeof(header), frame, caplen);
 	s->staged_bytes += bytes;
 	s->staged_records[port]++;
 	segment->used_bytes += bytes;

@@ -39,6 +39,7 @@ struct store {
 	uint32_t staged_bytes;
 	uint32_t staged_records[PORTS_MAX];
 	uint64_t staged_first_ns;
+	uint64_t written_last_ns; // last_ns of the newest segment without what is staged
 	uint8_t *stage;
 };
 

@@ -1,8 +1,8 @@
 /* store_view.c - reading a store as a PCAP: trimmed to MaxFileSize, front to back, torn never.
  *
  * A view is a copy of the index and a file descriptor.  Of a finished store the descriptor is the data
- * file's own; of a running one it is an unlinked copy, made without holding the lock: segments that the
- * writer lapped meanwhile are dropped from the front afterwards, for only they can be torn.
+ * file's own; of a running one it is an unlinked copy, made without holding the lock: a segment that the
+ * writer lapped while it was read may be torn, and is dropped with all that is older.
  * Trimming: whole segments by their sizes, the rest of it record by record in one segment, so that the
  * PCAP is as long as it may be and not a byte longer.
  */
@@ -206,23 +206,59 @@ static int open_copy(const struct store *s)
 	return fd;
 }
 
-static int copy_segments(struct store_view *v, int to)
+static int write_at(int fd, const uint8_t *from, size_t n, off_t at)
 {
-	for (uint32_t i = 0; i < v->index.n_live; i++) {
+	while (n > 0) {
+		ssize_t done = pwrite(fd, from, n, at);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0)
+			return done < 0 ? -errno : -EIO;
+		from += done;
+		at += done;
+		n -= (size_t)done;
+	}
+	return 0;
+}
+
+/* Has the writer taken the place of this segment, or of one behind it? */
+static bool is_lapped(struct store *s, const struct segment *segment)
+{
+	uint64_t oldest_live;
+
+	store_lock(s);
+	oldest_live = segment_at(&s->index, 0)->sequence;
+	store_unlock(s);
+	return segment->sequence < oldest_live;
+}
+
+/* Drop the first n; a view keeps one segment, be it empty. */
+static void drop_front(struct store_view *v, uint32_t n)
+{
+	bool all = n == v->index.n_live;
+
+	for (uint32_t i = 0; i < n; i++)
+		drop_oldest(v);
+	if (all)
+		*segment_at(&v->index, v->index.n_live++) = (struct segment){0};
+}
+
+/* From the newest back, for the writer comes from the other end: what was read and not lapped by then is
+ * whole, whatever happens to it later.
+ */
+static int copy_segments(struct store_view *v, struct store *s, int to)
+{
+	for (uint32_t i = v->index.n_live; i-- > 0;) {
 		const struct segment *segment = segment_at(&v->index, i);
-		off_t at = offset_of(v, segment);
 		int rc = load(v, segment, v->buf);
 
-		for (uint32_t done = 0; rc == 0 && done < segment->used_bytes;) {
-			ssize_t n = pwrite(to, v->buf + done, segment->used_bytes - done, at + done);
-
-			if (n < 0 && errno == EINTR)
-				continue;
-			if (n <= 0)
-				rc = n < 0 ? -errno : -EIO;
-			else
-				done += (uint32_t)n;
+		if (rc == 0 && is_lapped(s, segment)) {
+			drop_front(v, i + 1);
+			return 0;
 		}
+		if (rc == 0)
+			rc = write_at(to, v->buf, segment->used_bytes, offset_of(v, segment));
 		if (rc != 0)
 			return rc;
 	}
@@ -232,7 +268,6 @@ static int copy_segments(struct store_view *v, int to)
 struct store_view *store_view_snapshot(struct store *s, struct error *err)
 {
 	struct store_view *v;
-	uint64_t oldest_live;
 	int fd = open_copy(s), rc;
 
 	if (fd < 0) {
@@ -244,7 +279,7 @@ struct store_view *store_view_snapshot(struct store *s, struct error *err)
 	store_flush(s);
 	v = copy_of(s);
 	store_unlock(s);
-	rc = v != NULL ? copy_segments(v, fd) : -ENOMEM;
+	rc = v != NULL ? copy_segments(v, s, fd) : -ENOMEM;
 	if (rc != 0) {
 		error_set(err, "The snapshot could not be copied: %s; free some space in the state folder.",
 			  strerror(-rc));
@@ -254,11 +289,6 @@ struct store_view *store_view_snapshot(struct store *s, struct error *err)
 	}
 	v->fd = fd;
 	v->owns_fd = true;
-	store_lock(s);
-	oldest_live = segment_at(&s->index, 0)->sequence;
-	store_unlock(s);
-	while (v->index.n_live > 1 && segment_at(&v->index, 0)->sequence < oldest_live)
-		drop_oldest(v);
 	return finish(v, err);
 }
 

@@ -336,6 +336,11 @@ static int check_port(const struct args *args, const struct args_port *port, uns
 				  port->name);
 			return -EINVAL;
 		}
+		if (port->kind != SOURCE_PCAP && strcmp(args->ports[i].source, port->source) == 0) {
+			error_set(err, "--port: \"%s\" and \"%s\" both take from %s; one port can.",
+				  args->ports[i].name, port->name, port->source);
+			return -EINVAL;
+		}
 	}
 	return 0;
 }

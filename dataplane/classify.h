@@ -7,7 +7,8 @@
  *          at one bucket.
  * Trust:   every length field is hostile; nothing reads at or beyond data + len.
  * Source:  docs/semantics.md "Classes (outer)"; RFC 3948, RFC 9329, RFC 4303, RFC 8200.
- * Proof:   tests/test_classify.c, tests/fuzz_packet.c, tests/oracle_tshark.py
+ * Decisions where these are silent: docs/classification.md.
+ * Proof:   tests/test_classify.c, tests/fuzz_packet.c, tests/oracle_classify.py
  */
 #ifndef GATECAP_DATAPLANE_CLASSIFY_H
 #define GATECAP_DATAPLANE_CLASSIFY_H
@@ -44,10 +45,15 @@ struct held_segment {
 
 enum { HELD_SEGMENTS_MAX = 4, HELD_BYTES_MAX = 256 };
 
-/* What classify asks its worker.  Calls happen only for segments of undecided shared flows. */
+/* What classify asks its worker.  Calls happen only for segments of undecided shared flows.
+ * A held segment is in tally.n_held until release() or drop() is called for it, once: the hook takes it
+ * out of n_held and gives it its verdict (classifier_age() and _flush() have no tally).  Its class is
+ * counted by classify itself, with the next burst (which may have n = 0, after a flush).
+ */
 struct classify_hooks {
-	/* What to remember of a segment that is held: which captures would want it if it is OVPN.
-	 * 0 means none: the segment is then counted, not copied.
+	/* What to remember of a segment that is held: which captures would want it if it is OVPN
+	 * (pkt->class_ says so during the call).  0 means none: the segment is then counted as
+	 * NOT_MATCHED at once, not copied; release() and drop() do not hear of it.
 	 */
 	uint64_t (*hold_wanted)(void *ctx, const struct pkt *pkt);
 	/* The flow was decided OVPN: record this earlier segment now. */
@@ -57,7 +63,9 @@ struct classify_hooks {
 	void *ctx;
 };
 
-/* Gives a classifier, or NULL when memory is short. */
+/* Gives a classifier without endpoints, or NULL when memory is short.
+ * hooks: copied; NULL: no segment is ever wanted.
+ */
 struct classifier *classifier_open(const struct classify_hooks *hooks);
 void classifier_close(struct classifier *classifier);
 

@@ -165,23 +165,27 @@ static int add_memory_rules(scmp_filter_ctx ctx)
 	return rc;
 }
 
-/* The XDP program is taken off its interface on the way out: routing netlink, and bpf().  Any other
- * new socket is deadly; without an af_xdp: port every one is.
+/* The XDP program is taken off its interface on the way out: routing netlink, and bpf().  Libraries ask
+ * for an AF_UNIX socket then, to learn an interface's name, and do without.  Any other new socket is
+ * deadly; without an af_xdp: port every one is.
  */
 static int add_socket_rules(scmp_filter_ctx ctx, bool has_xdp)
 {
 	static const int xdp_calls[] = {SCMP_SYS(bpf), SCMP_SYS(bind), SCMP_SYS(getsockname),
-					SCMP_SYS(setsockopt), SCMP_SYS(ioctl)};
+					SCMP_SYS(setsockopt)};
 	const struct scmp_arg_cmp route[] = {SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
 					     SCMP_A2(SCMP_CMP_EQ, NETLINK_ROUTE)};
-	const struct scmp_arg_cmp other = SCMP_A0(SCMP_CMP_NE, AF_NETLINK);
+	const struct scmp_arg_cmp above = SCMP_A0(SCMP_CMP_GT, AF_NETLINK);
 	int rc;
 
 	if (!has_xdp)
 		return seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 0);
 	rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, route);
 	if (rc == 0)
-		rc = seccomp_rule_add_array(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 1, &other);
+		rc = seccomp_rule_add_array(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 1, &above);
+	for (int family = AF_UNIX + 1; rc == 0 && family < AF_NETLINK; family++)
+		rc = seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 1,
+				      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family));
 	if (rc == 0)
 		rc = add_rules(ctx, SCMP_ACT_ALLOW, xdp_calls, COUNT(xdp_calls));
 	return rc;

@@ -30,6 +30,31 @@ enum ipv6_next_header {
 	NEXT_DESTINATION = 60,
 };
 
+/* The EtherType, 0x0800 on the fast path, is never that much. */
+#define NOT_FAST                                  \
+	{                                         \
+		.lie_at = 12, .lie_least = 0xffff \
+	}
+
+const struct fast_protocol fast_protocols[256] = {
+	[0 ... PROTO_TCP - 1] = NOT_FAST,
+	[PROTO_TCP] = {.total_least = IPV4_BYTES_MIN + TCP_BYTES_MIN,
+		       .lie_at = ETHER_BYTES + IPV4_BYTES_MIN + 12,
+		       .lie_least = 5 << 12,
+		       .flags = PKT_HAS_PORTS | PKT_HAS_TCP_FLAGS,
+		       .tcp_flag_mask = 0xff,
+		       .port_mask = -1},
+	[PROTO_TCP + 1 ... PROTO_UDP - 1] = NOT_FAST,
+	[PROTO_UDP] = {.total_least = IPV4_BYTES_MIN + UDP_BYTES,
+		       .lie_at = ETHER_BYTES + IPV4_BYTES_MIN + 4,
+		       .lie_least = UDP_BYTES,
+		       .flags = PKT_HAS_PORTS,
+		       .port_mask = -1},
+	[PROTO_UDP + 1 ... PROTO_ESP - 1] = NOT_FAST,
+	[PROTO_ESP] = {.total_least = IPV4_BYTES_MIN},
+	[PROTO_ESP + 1 ... 255] = NOT_FAST,
+};
+
 static bool is_vlan(uint16_t type)
 {
 	return type == 0x8100 || type == 0x88a8 || type == 0x9100 || type == 0x9200;

@@ -6,7 +6,7 @@
  *          one kind of traffic always predicts; whatever fails any of them goes to headers_slow(),
  *          which decides everything again from the start.  So the fast path can only be right or
  *          step aside.
- * Number:  8 cycles a packet against 21 by the cursor (EPYC, 64-byte UDP, caches warm).
+ * Number:  21 cycles a packet against 30 by the cursor (EPYC 2.4 GHz, 64-byte UDP, 4,096 frames).
  * Proof:   tests/test_classify.c compares both paths with a slow twin on mutated packets.
  */
 #ifndef GATECAP_DATAPLANE_HEADERS_FAST_H
@@ -53,6 +53,21 @@ static inline uint32_t load_be32(const uint8_t *at)
 	return __builtin_bswap32(v);
 }
 
+/* What the fast path has to know of a protocol.  `lie_at`: where in the frame two bytes must be at
+ * least `lie_least`, or the header lies: UDP's length, TCP's data offset.  A protocol that is not for
+ * the fast path asks more of its EtherType than 0x0800 can give.
+ */
+struct fast_protocol {
+	uint16_t total_least; // the shortest IP packet with a whole header
+	uint16_t lie_least;
+	uint8_t lie_at;
+	uint8_t flags;	       // of enum pkt_flags
+	uint8_t tcp_flag_mask; // all ones if it has flags
+	int8_t port_mask;      // all ones if it has ports
+};
+
+extern const struct fast_protocol fast_protocols[256];
+
 static inline int headers_parse_inline(const uint8_t *data, uint32_t len, struct headers *h)
 {
 	enum {
@@ -60,36 +75,36 @@ static inline int headers_parse_inline(const uint8_t *data, uint32_t len, struct
 		L4 = L3 + IPV4_BYTES_MIN,
 		READABLE_MIN = L4 + TCP_BYTES_MIN, // a frame on the wire has 60
 	};
-	uint32_t tcp, udp, esp, total, ports, good;
+	struct fast_protocol fast;
+	uint32_t total, bad;
 
 	if (__builtin_expect(len < READABLE_MIN, 0))
 		return headers_slow(data, len, h);
-	tcp = data[L3 + 9] == PROTO_TCP;
-	udp = data[L3 + 9] == PROTO_UDP;
-	esp = data[L3 + 9] == PROTO_ESP;
+	fast = fast_protocols[data[L3 + 9]];
 	total = load_be16(data + L3 + 2);
-	good = (load_be32(data + 12) >> 8) == 0x080045;	  // EtherType, version, header length
-	good &= (load_be16(data + L3 + 6) & 0x3fff) == 0; // not a fragment
-	good &= total <= len - L3;
-	good &= total >= IPV4_BYTES_MIN + tcp * TCP_BYTES_MIN + udp * UDP_BYTES;
-	good &= esp | (tcp & (data[L4 + 12] >= 5 << 4)) |
-		(udp & (load_be16(data + L4 + 4) >= UDP_BYTES));
-	if (__builtin_expect(!good, 0))
+
+	/* Each term is 0 when its condition holds; a number that is too small leaves a sign bit. */
+	bad = (load_be32(data + 12) >> 8) ^ 0x080045u; // EtherType, version, header length
+	bad |= load_be16(data + L3 + 6) & 0x3fffu;     // a fragment
+	bad |= ((len - L3 - total) | (total - fast.total_least) |
+		(load_be16(data + fast.lie_at) - (uint32_t)fast.lie_least)) &
+	       0x80000000u;
+	if (__builtin_expect(bad != 0, 0))
 		return headers_slow(data, len, h);
 
-	ports = load_be32(data + L4) & (esp - 1);
+	/* In one go, so that no store stands between two loads that it might change. */
 	*h = (struct headers){
 		.src = data + L3 + 12,
 		.dst = data + L3 + 16,
 		.fragment_id = load_be16(data + L3 + 4),
 		.l3_offset = L3,
 		.l4_offset = L4,
-		.sport = (uint16_t)(ports >> 16),
-		.dport = (uint16_t)ports,
+		.sport = (uint16_t)(load_be16(data + L4) & fast.port_mask),
+		.dport = (uint16_t)(load_be16(data + L4 + 2) & fast.port_mask),
 		.family = 4,
 		.protocol = data[L3 + 9],
-		.tcp_flags = (uint8_t)(data[L4 + 13] & (0 - tcp)),
-		.flags = (uint8_t)((tcp | udp) * PKT_HAS_PORTS | tcp * PKT_HAS_TCP_FLAGS),
+		.tcp_flags = data[L4 + 13] & fast.tcp_flag_mask,
+		.flags = fast.flags,
 		.ip_end = L3 + total,
 	};
 	return 0;

@@ -37,6 +37,7 @@ struct thread {
 	struct rx_time time;
 	unsigned n_idle_passes, n_busy_passes;
 	uint64_t sleep_ns;
+	struct pkt burst[BURST_MAX]; // zero at first: rx fills only the first block of each
 	/* The main thread's. */
 	alignas(128) const struct worker_shared *shared;
 	uint64_t heartbeat; // last seen
@@ -109,7 +110,7 @@ void loop_close(struct loop *loop)
 /* Ask each queue once; gives the packets that came. */
 static unsigned poll_queues(struct thread *thread)
 {
-	struct pkt p[BURST_MAX];
+	struct pkt *p = thread->burst;
 	unsigned total = 0;
 
 	for (unsigned i = 0; i < thread->n_queues; i++) {

@@ -55,38 +55,36 @@ struct dataplane {
 	_Atomic unsigned n_confined; // workers that have given up their capabilities
 };
 
-/* Our XDP program, and what a killed run left of it.  Gives the descriptor, -1: not needed. */
-static int prepare_xdp(const struct args *args, struct error *err)
+/* Our XDP program in *fd (-1: not needed), and away with what a killed run left of it. */
+static int prepare_xdp(const struct args *args, int *fd, struct error *err)
 {
-	bool is_needed = false;
-
 	for (unsigned i = 0; i < args->n_ports; i++) {
 		const struct args_port *port = &args->ports[i];
 		int rc;
 
 		if (port->kind != SOURCE_AF_XDP)
 			continue;
-		is_needed = true;
-		rc = xdp_program_detach(port->target, err);
+		rc = xdp_program_remove_left_over(port->target, err);
 		if (rc < 0)
 			return rc;
 		if (rc == 1)
 			log_info("Port \"%s\": the XDP program of a run that was killed is removed from %s.",
 				 port->name, port->target);
+		if (*fd < 0)
+			*fd = xdp_program_memfd(err);
+		if (*fd < 0)
+			return *fd;
 	}
-	return is_needed ? xdp_program_memfd(err) : -1;
+	return 0;
 }
 
-static int start_eal(const struct args *args, struct error *err)
+static int start_eal(const struct args *args, int xdp_fd, struct error *err)
 {
 	struct eal_args eal;
 	char *argv[EAL_ARGS_MAX + 1]; // EAL moves pointers about in its argv
 	cpu_set_t cpus;
-	int xdp_fd, rc;
+	int rc;
 
-	xdp_fd = prepare_xdp(args, err);
-	if (xdp_fd < -1)
-		return xdp_fd;
 	CPU_ZERO(&cpus);
 	(void)sched_getaffinity(0, sizeof(cpus), &cpus);
 	rc = eal_args_build(&eal, args, &cpus, xdp_fd, err);
@@ -173,12 +171,15 @@ static int launch(struct dataplane *dp, struct error *err)
 /* EAL, ports and memory: what takes privileges. */
 static int open_ports(struct dataplane *dp, struct error *err)
 {
+	int xdp_fd = -1;
 	int rc;
 
 	dp->signal_fd = open_signals(err); // before EAL: its threads inherit the mask
-	rc = dp->signal_fd < 0 ? dp->signal_fd : confine_early(&dp->args, err);
+	rc = dp->signal_fd < 0 ? dp->signal_fd : prepare_xdp(&dp->args, &xdp_fd, err);
 	if (rc == 0)
-		rc = start_eal(&dp->args, err);
+		rc = confine_early(&dp->args, err);
+	if (rc == 0)
+		rc = start_eal(&dp->args, xdp_fd, err);
 	if (rc == 0)
 		rc = rx_open(&dp->args, &dp->rx, err);
 	if (rc == 0)

@@ -5,7 +5,9 @@
  */
 #include "dataplane/stage.h"
 
-static struct match_key key_of(const struct headers *h)
+#include "filters/matcher_tables.h"
+
+static inline struct match_key key_of(const struct headers *h)
 {
 	return (struct match_key){
 		.src = h->src,
@@ -45,7 +47,7 @@ static uint32_t match_fragment(const struct matcher *matcher, struct fragment_ta
 	return match_inner_no_first(matcher, key);
 }
 
-static uint8_t wanted_by(const struct matcher *matcher, struct fragment_table *fragments,
+static inline uint8_t wanted_by(const struct matcher *matcher, struct fragment_table *fragments,
 			 const struct pkt *p)
 {
 	struct match_key key = key_of(&p->h);
@@ -54,7 +56,7 @@ static uint8_t wanted_by(const struct matcher *matcher, struct fragment_table *f
 		return match_outer(matcher, trace_of(p->class_), &key);
 	if (__builtin_expect(p->h.flags & (PKT_FRAGMENT_FIRST | PKT_FRAGMENT_LATER), 0))
 		return match_fold(match_fragment(matcher, fragments, p, &key));
-	return match_fold(match_inner(matcher, &key));
+	return match_fold_inline(match_inner_inline(matcher, &key));
 }
 
 unsigned match_burst(const struct matcher *matcher, struct fragment_table *fragments, struct pkt *p,

@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <stdint.h>
+#include <string.h>
 
 enum record_flags {
 	RECORD_LATE = 1, // its time is before that of records pushed earlier: held by the OVPN table
@@ -34,6 +35,21 @@ static_assert(sizeof(struct record) == 24, "records are in shared memory");
 static inline uint64_t record_bytes(uint32_t caplen)
 {
 	return (sizeof(struct record) + caplen + 7) & ~(uint64_t)7;
+}
+
+/* Copy n bytes of a frame: in steps of 32, the last of them ending exactly at n.  Reads and writes those
+ * n bytes and nothing else; four loads and stores for the default 120, where memcpy's dispatch alone
+ * costs as much.
+ */
+static inline void record_copy(uint8_t *dst, const uint8_t *src, uint32_t n)
+{
+	if (__builtin_expect(n < 32, 0)) {
+		memcpy(dst, src, n);
+		return;
+	}
+	for (uint32_t i = 0; i + 32 < n; i += 32)
+		memcpy(dst + i, src + i, 32);
+	memcpy(dst + n - 32, src + n - 32, 32);
 }
 
 #endif

@@ -11,11 +11,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/ethtool.h>
 #include <linux/if_packet.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -43,6 +46,8 @@ struct rx_port {
 	struct pcap_source *pcap; // or NULL
 	bool is_device_started;
 	uint16_t device;
+	int interface;	 // of the kernel, 0: none
+	unsigned xdp_id; // of our program on the interface, 0: none
 	int promiscuous_fd;
 	int sockets[WORKERS_MAX]; // of AF_PACKET
 	unsigned n_sockets;
@@ -170,7 +175,7 @@ static int create_pools(struct rx_port *port, unsigned index, struct error *err)
 static void join_promiscuous(struct rx_port *port)
 {
 	struct packet_mreq request = {
-		.mr_ifindex = (int)if_nametoindex(port->args->target),
+		.mr_ifindex = port->interface,
 		.mr_type = PACKET_MR_PROMISC,
 	};
 
@@ -183,17 +188,34 @@ static void join_promiscuous(struct rx_port *port)
 			    port->args->name, port->args->target, strerror(errno));
 }
 
+/* AF_XDP gets the frames of the queues it polls; the kernel keeps those of the others to itself. */
+static void check_channels(const struct rx_port *port)
+{
+	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
+	struct ifreq request = {.ifr_data = (void *)&channels};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	memcpy(request.ifr_name, port->args->target, strnlen(port->args->target, IFNAMSIZ - 1));
+	if (fd >= 0 && ioctl(fd, SIOCETHTOOL, &request) == 0 &&
+	    channels.combined_count + channels.rx_count > port->args->n_queues)
+		log_warning("Port \"%s\": %s has %u queues and %u are polled; frames that arrive on the others "
+			    "are not captured.  Raise queues= and workers, or give the interface fewer with "
+			    "ethtool -L.",
+			    port->args->name, port->args->target,
+			    channels.combined_count + channels.rx_count, port->args->n_queues);
+	if (fd >= 0)
+		close(fd);
+}
+
 /* The driver keeps its sockets to itself: they are those bound to the port's interface. */
 static void find_sockets(struct rx_port *port)
 {
-	int index = (int)if_nametoindex(port->args->target);
-
 	for (int fd = 0; fd < SOCKET_FDS_MAX && port->n_sockets < WORKERS_MAX; fd++) {
 		struct sockaddr_ll address = {0};
 		socklen_t size = sizeof(address);
 
 		if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 &&
-		    address.sll_family == AF_PACKET && address.sll_ifindex == index)
+		    address.sll_family == AF_PACKET && address.sll_ifindex == port->interface)
 			port->sockets[port->n_sockets++] = fd;
 	}
 	if (port->n_sockets != port->args->n_queues)
@@ -208,6 +230,8 @@ static int open_device(struct rx_port *port, unsigned index, struct error *err)
 	struct rte_eth_dev_info info;
 	int rc;
 
+	if (is_kernel_interface(port->args))
+		port->interface = (int)if_nametoindex(port->args->target);
 	eal_device_name(port->args, index, name);
 	if (rte_eth_dev_get_port_by_name(name, &port->device) != 0 ||
 	    rte_eth_dev_info_get(port->device, &info) != 0) {
@@ -219,6 +243,8 @@ static int open_device(struct rx_port *port, unsigned index, struct error *err)
 	rc = create_pools(port, index, err);
 	if (rc == 0)
 		rc = configure_device(port, &info, err);
+	if (port->args->kind == SOURCE_AF_XDP) // also after a failure: it may be there already
+		port->xdp_id = xdp_program_id(port->interface);
 	if (rc != 0)
 		return rc;
 	if (is_kernel_interface(port->args))
@@ -229,6 +255,8 @@ static int open_device(struct rx_port *port, unsigned index, struct error *err)
 			    port->args->name, port->args->source);
 	if (port->args->kind == SOURCE_AF_PACKET)
 		find_sockets(port);
+	if (port->args->kind == SOURCE_AF_XDP)
+		check_channels(port);
 	log_info("Port \"%s\": %s is open with %u queue%s.", port->args->name, port->args->source,
 		 port->args->n_queues, port->args->n_queues == 1 ? "" : "s");
 	return 0;
@@ -263,8 +291,6 @@ int rx_open(const struct args *args, struct rx **out, struct error *err)
 
 static void close_device(struct rx_port *port)
 {
-	struct error err = {0};
-
 	if (port->is_device_started) {
 		(void)rte_eth_dev_stop(port->device);
 		(void)rte_eth_dev_close(port->device);
@@ -274,8 +300,10 @@ static void close_device(struct rx_port *port)
 	if (port->promiscuous_fd >= 0)
 		close(port->promiscuous_fd);
 	// The driver removes the program when it closes; this is for the case that it could not.
-	if (port->args->kind == SOURCE_AF_XDP && xdp_program_detach(port->args->target, &err) < 0)
-		log_warning("Port \"%s\": %s", port->args->name, err.text);
+	if (xdp_program_detach(port->interface, port->xdp_id) != 0)
+		log_warning("Port \"%s\": the XDP program stays on %s; take it off with ip link set dev %s "
+			    "xdp off.",
+			    port->args->name, port->args->target, port->args->target);
 }
 
 void rx_close(struct rx *rx)

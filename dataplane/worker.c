@@ -34,7 +34,9 @@ struct worker {
 	alignas(CACHE_LINE_BYTES) _Atomic(const struct matcher *) next;
 };
 
-/* What a ticket holds: the captures that want the segment, and under which generation. */
+/* What a ticket holds: the captures that want the segment, the generation that says which they are, and
+ * their snap length, which the tables forget when the last of them stops.
+ */
 static uint64_t hold_wanted(void *ctx, const struct pkt *p)
 {
 	struct worker *w = ctx;
@@ -50,13 +52,18 @@ static uint64_t hold_wanted(void *ctx, const struct pkt *p)
 
 	uint8_t wanted = w->slots != 0 ? match_outer(w->matcher, TRACE_OVPN, &key) : 0;
 
-	return wanted != 0 ? (uint64_t)w->recorder.generation << 8 | wanted : 0;
+	if (wanted == 0)
+		return 0;
+	return (uint64_t)w->recorder.snap_bytes[wanted] << 32 |
+	       (uint64_t)w->recorder.generation << 8 | wanted;
 }
 
 static void release_held(void *ctx, const struct held_segment *segment)
 {
 	struct worker *w = ctx;
+	uint8_t wanted = (uint8_t)segment->ticket;
 	uint16_t generation = w->recorder.generation;
+	uint32_t snap_bytes = w->recorder.snap_bytes[wanted];
 	struct pkt p = {
 		.data = segment->data,
 		.len = segment->len,
@@ -65,13 +72,15 @@ static void release_held(void *ctx, const struct held_segment *segment)
 		.class_ = CLASS_OVPN,
 		.flags = PKT_LATE,
 		.port = segment->port,
-		.wanted = (uint8_t)segment->ticket,
+		.wanted = wanted,
 	};
 
 	w->tally.n_held--;
 	w->recorder.generation = (uint16_t)(segment->ticket >> 8);
+	w->recorder.snap_bytes[wanted] = (uint32_t)(segment->ticket >> 32);
 	record_burst(&w->recorder, &p, 1, &w->tally);
 	w->recorder.generation = generation;
+	w->recorder.snap_bytes[wanted] = snap_bytes;
 }
 
 static void drop_held(void *ctx, const struct held_segment *segment, enum verdict why)
@@ -205,8 +214,10 @@ void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port,
 	uint64_t newest_ns = p[n_in - 1].time_ns;
 
 	look_for_matcher(w);
-	for (unsigned i = 0; i < n_in; i++)
+	for (unsigned i = 0; i < n_in; i++) {
 		p[i].port = (uint8_t)port;
+		p[i].flags = 0;
+	}
 	if (inner)
 		n = classify_inner_burst(w->classifier, p, n_in, &w->tally, w->n_class);
 	else

@@ -53,23 +53,39 @@ static int is_ours(unsigned id)
 	return strncmp(info.name, program_name, sizeof(info.name)) == 0;
 }
 
-int xdp_program_detach(const char *interface, struct error *err)
+int xdp_program_remove_left_over(const char *interface, struct error *err)
 {
-	unsigned index = if_nametoindex(interface);
-	unsigned id = 0;
+	int index = (int)if_nametoindex(interface);
+	unsigned id;
 	int rc;
 
 	if (index == 0) {
 		error_set(err, "af_xdp:%s: there is no such network interface; see ip link.", interface);
 		return -ENODEV;
 	}
-	rc = bpf_xdp_query_id((int)index, 0, &id);
-	if (rc == 0 && id != 0)
-		rc = is_ours(id);
-	if (rc == 1)
-		rc = bpf_xdp_detach((int)index, 0, NULL) == 0 ? 1 : -errno;
+	id = xdp_program_id(index);
+	rc = id == 0 ? 0 : is_ours(id);
+	if (rc == 1) {
+		rc = xdp_program_detach(index, id);
+		rc = rc == 0 ? 1 : rc;
+	}
 	if (rc < 0)
-		error_set(err, "af_xdp:%s: the XDP program on it cannot be read or removed: %s.", interface,
-			  strerror(-rc));
+		error_set(err, "af_xdp:%s: there is an XDP program on it that cannot be read or removed (%s); "
+			       "start as root, or take it off with ip link set dev %s xdp off.",
+			  interface, strerror(-rc), interface);
 	return rc;
+}
+
+unsigned xdp_program_id(int interface)
+{
+	unsigned id = 0;
+
+	return bpf_xdp_query_id(interface, 0, &id) == 0 ? id : 0;
+}
+
+int xdp_program_detach(int interface, unsigned id)
+{
+	if (id == 0 || xdp_program_id(interface) != id)
+		return 0;
+	return bpf_xdp_detach(interface, 0, NULL);
 }

@@ -9,70 +9,22 @@
  */
 #include "filters/matcher.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "filters/trie.h"
+#include "filters/matcher_tables.h"
 
 enum {
-	BITS_PER_SLOT = FILTERS_PER_CAPTURE_MAX * FILTER_DIRECTIONS,
 	N_PORTS = 1 << 16,
 	PROTOCOL_UDP = 17,
 };
 
-#define SLOT_BITS ((UINT32_C(1) << BITS_PER_SLOT) - 1)
-
-/* One side's ports: masks[index[port]]; index is NULL while no filter names a port on this side. */
-struct port_table {
-	uint16_t *index;
-	uint32_t *masks;
-	uint32_t n_masks;
-	uint32_t without_ports; // for packets that have none
-};
-
-/* A peer with UDP ports: looked at one by one, they are few (sites behind one NAT address). */
-struct port_peer {
-	struct set_subnet address;
-	const uint16_t *ports;
-	uint32_t n_ports;
-	uint8_t slots;
-};
-
-struct matcher {
-	uint64_t generation;
-	uint32_t snap_bytes[CAPTURES_MAX];
-	uint8_t slots, new_slots;
-
-	/* Inner: one mask a dimension. */
-	struct trie src[2], dst[2]; // [family == 6]
-	struct port_table sport, dport;
-	uint32_t protocol[256];
-	uint32_t tcp_flags[256];
-	uint32_t not_tcp;	      // bits without a flag test
-	uint32_t no_ports_no_flags;   // bits that a fragment without its first may match
-	struct trie remotes[2];	      // connection index + 1, longest prefix; 0: none
-	uint32_t *connection_masks;   // [connection + 1]; [0] is 0
-	uint32_t no_connection_mask;  // for packets of no connection
-	bool has_remotes;
-
-	/* Outer. */
-	uint8_t outer[TRACE_OVPN + 1]; // slots that want an outer packet of this tracing bit
-	uint8_t gateway_wide;
-	struct trie peers[2]; // slots whose peer has the address, on any port
-	struct port_peer *port_peers;
-	uint32_t n_port_peers;
-	uint8_t any_peer; // slots of connections whose peer is any, without ports
-
-	struct set_endpoint endpoints[SET_ENDPOINTS_MAX];
-	uint32_t n_endpoints;
-	uint16_t *ports; // copy of the set's, for port_peers
-};
+#define SLOT_BITS ((UINT32_C(1) << MATCH_BITS_PER_SLOT) - 1)
 
 static uint32_t bit_of(unsigned slot, unsigned filter, unsigned direction)
 {
-	return UINT32_C(1) << (slot * BITS_PER_SLOT + filter * FILTER_DIRECTIONS + direction);
+	return UINT32_C(1) << (slot * MATCH_BITS_PER_SLOT + filter * FILTER_DIRECTIONS + direction);
 }
 
 /* Put one subnet list of a filter into the tries of one side. */
@@ -243,7 +195,7 @@ static int compile_scopes(struct matcher *m, const struct filter_set *set)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < set->header->n_captures; i++) {
 		const struct set_capture *c = &set->captures[i];
-		uint32_t bits = SLOT_BITS << (c->slot * BITS_PER_SLOT);
+		uint32_t bits = SLOT_BITS << (c->slot * MATCH_BITS_PER_SLOT);
 
 		if (c->connection == SET_GATEWAY_WIDE && (c->tracing_flags & (TRACE_ESP | TRACE_OVPN)))
 			m->no_connection_mask |= bits;
@@ -409,42 +361,9 @@ uint32_t matcher_snap_bytes(const struct matcher *m, uint8_t captures)
 	return longest;
 }
 
-/* Bits of the captures that are in scope of an inner packet. */
-static inline uint32_t scope_of(const struct matcher *m, const struct match_key *key)
-{
-	unsigned v6 = key->family == 6;
-	uint32_t from, to;
-
-	if (!m->has_remotes)
-		return m->no_connection_mask;
-	from = trie_lookup(&m->remotes[v6], key->src);
-	to = trie_lookup(&m->remotes[v6], key->dst);
-	if ((from | to) == 0)
-		return m->no_connection_mask;
-	return m->connection_masks[from] | m->connection_masks[to];
-}
-
-static inline uint32_t addresses_of(const struct matcher *m, const struct match_key *key)
-{
-	unsigned v6 = key->family == 6;
-
-	return trie_lookup(&m->src[v6], key->src) & trie_lookup(&m->dst[v6], key->dst);
-}
-
-static inline uint32_t port_mask(const struct port_table *table, bool has_ports, uint16_t port)
-{
-	if (table->index == NULL)
-		return UINT32_MAX; // no filter names a port on this side
-	return has_ports ? table->masks[table->index[port]] : table->without_ports;
-}
-
 uint32_t match_inner(const struct matcher *m, const struct match_key *key)
 {
-	uint32_t flags = key->has_tcp_flags ? m->tcp_flags[key->tcp_flags] : m->not_tcp;
-
-	return addresses_of(m, key) & port_mask(&m->sport, key->has_ports, key->sport) &
-	       port_mask(&m->dport, key->has_ports, key->dport) & m->protocol[key->protocol] & flags &
-	       scope_of(m, key);
+	return match_inner_inline(m, key);
 }
 
 uint32_t match_inner_no_first(const struct matcher *m, const struct match_key *key)
@@ -455,13 +374,7 @@ uint32_t match_inner_no_first(const struct matcher *m, const struct match_key *k
 
 uint8_t match_fold(uint32_t verdict)
 {
-	static_assert(BITS_PER_SLOT == 6 && CAPTURES_MAX == 5, "the multiplication gathers 5 x 6 bits");
-	const uint64_t first_of_slot = 0x1041041, gather = 0x108421;
-	uint64_t any = verdict | verdict >> 3;
-
-	any |= any >> 1 | any >> 2;
-	// Bit 6k moves to 20 + k: the factor has bits 20 - 5k, and no two products meet in 20..24.
-	return (uint8_t)(((any & first_of_slot) * gather) >> 20 & 31);
+	return match_fold_inline(verdict);
 }
 
 static bool prefix_covers(const struct set_subnet *subnet, uint8_t family, const uint8_t *addr)

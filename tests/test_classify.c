@@ -412,6 +412,104 @@ static void empty_burst_changes_nothing(void **state)
 	assert_true(classifier_oldest_held_ns(f->classifier) == UINT64_MAX);
 }
 
+/* TCP 443, shared. */
+static const struct ovpn_endpoint shared = {.port = 443, .protocol = 6, .shared = 1};
+
+struct hooked {
+	struct tally tally;
+	unsigned n_released, n_dropped;
+};
+
+static uint64_t want_it(void *ctx, const struct pkt *pkt)
+{
+	(void)ctx;
+	return pkt->time_ns + 1;
+}
+
+static void release_it(void *ctx, const struct held_segment *segment)
+{
+	struct hooked *hooked = ctx;
+
+	assert_int_equal(segment->ticket, segment->time_ns + 1);
+	hooked->n_released++;
+	hooked->tally.n_held--;
+	hooked->tally.verdicts[VERDICT_RECORDED]++;
+}
+
+static void drop_it(void *ctx, const struct held_segment *segment, enum verdict why)
+{
+	struct hooked *hooked = ctx;
+
+	(void)segment;
+	hooked->n_dropped++;
+	hooked->tally.n_held--;
+	hooked->tally.verdicts[why]++;
+}
+
+static unsigned burst_of(struct classifier *c, struct build *frames, unsigned n,
+			 struct tally *tally, uint64_t *n_class)
+{
+	struct pkt p[8] = {0};
+
+	for (unsigned i = 0; i < n; i++)
+		p[i] = (struct pkt){.data = frames[i].bytes,
+				    .len = frames[i].len,
+				    .wire_len = frames[i].len,
+				    .time_ns = i};
+	return classify_outer_burst(c, p, n, tally, n_class);
+}
+
+static void shared_endpoint_holds_then_counts_each_segment_once(void **state)
+{
+	struct hooked hooked = {0};
+	uint64_t n_class[CLASS_COUNT] = {0};
+	struct classifier *c =
+		classifier_open(&(struct classify_hooks){want_it, release_it, drop_it, &hooked});
+	struct build frames[4];
+
+	(void)state;
+	assert_non_null(c);
+	classifier_set_endpoints(c, &shared, 1);
+	frames[0] = transport(V4, 6, 40000, 443, "", 0);
+	frames[1] = transport(V6, 6, 40000, 443, "", 0);
+	assert_int_equal(burst_of(c, frames, 2, &hooked.tally, n_class), 0);
+	assert_int_equal(hooked.tally.n_held, 2);
+	assert_int_equal(n_class[CLASS_OTHER] + n_class[CLASS_OVPN], 0);
+	assert_int_equal(classifier_oldest_held_ns(c), 0);
+	frames[2] = transport(V4, 6, 40000, 443, "\0\x0e\x38xxxxxxxxxxxxx", 16);
+	assert_int_equal(burst_of(c, frames + 2, 1, &hooked.tally, n_class), 1);
+	assert_int_equal(hooked.n_released, 1);
+	assert_int_equal(n_class[CLASS_OVPN], 2);
+	classifier_age(c, 1000000001);
+	assert_int_equal(hooked.n_dropped, 0);
+	classifier_age(c, 1000000002);
+	assert_int_equal(hooked.n_dropped, 1);
+	assert_int_equal(burst_of(c, frames, 0, &hooked.tally, n_class), 0);
+	assert_int_equal(n_class[CLASS_OTHER], 1);
+	assert_int_equal(tally_total(&hooked.tally), 2); // and one that went on
+	frames[3] = transport(V6, 6, 40001, 443, "", 0);
+	assert_int_equal(burst_of(c, frames + 3, 1, &hooked.tally, n_class), 0);
+	classifier_flush(c);
+	assert_int_equal(hooked.n_dropped, 2);
+	assert_int_equal(hooked.tally.n_held, 0);
+	classifier_close(c);
+}
+
+/* An empty first fragment of a flow that nobody wants has no class yet; the later one must not get one. */
+static void later_fragment_of_an_undecided_flow_is_other(void **state)
+{
+	struct fixture *f = *state;
+	struct build first = transport(V4, 6, 40000, 443, "", 0), later = fragment(V4, 6, 0, 1, 5);
+	int verdict;
+
+	classifier_set_endpoints(f->classifier, &shared, 1);
+	first.bytes[20] = 0x20;
+	assert_int_equal(class_of(f, first.bytes, first.len, 0, &verdict), CLASS_OTHER);
+	assert_int_equal(verdict, VERDICT_NOT_MATCHED);
+	assert_int_equal(class_of(f, later.bytes, later.len, 0, &verdict), CLASS_OTHER);
+	assert_int_equal(verdict, VERDICT_OTHER);
+}
+
 /* The slow twin. */
 
 static void same_headers(const uint8_t *data, uint32_t len)
@@ -561,6 +659,8 @@ int main(void)
 		T(inner_port_takes_every_ip_packet),
 		T(burst_moves_survivors_to_the_front_in_order_and_keeps_the_rest),
 		T(empty_burst_changes_nothing),
+		T(shared_endpoint_holds_then_counts_each_segment_once),
+		T(later_fragment_of_an_undecided_flow_is_other),
 		T(both_twins_agree_on_random_and_mutated_packets),
 #undef T
 	};

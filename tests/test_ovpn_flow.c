@@ -258,6 +258,15 @@ static void head_of_a_reset_is_not_enough_in_the_middle(void **state)
 			 OVPN_YES);
 }
 
+static void head_of_a_reset_decides_a_flow_whose_syn_was_seen(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(send(f, (struct segment){1, 1, SYN | ACK}), OVPN_HELD);
+	assert_int_equal(send(f, (struct segment){1, 0, ACK, RESET, 10}), OVPN_YES);
+	assert_int_equal(send(f, (struct segment){2, 0, ACK, RESET, 10}), OVPN_UNDECIDED);
+}
+
 static void random_bytes_are_hardly_ever_taken_for_openvpn(void **state)
 {
 	uint64_t seed = random_seed("random_bytes"), payload[64];
@@ -509,6 +518,7 @@ int main(void)
 		T(held_copy_says_what_the_segment_was),
 		T(shapes_are_told_apart),
 		T(head_of_a_reset_is_not_enough_in_the_middle),
+		T(head_of_a_reset_decides_a_flow_whose_syn_was_seen),
 		T(random_bytes_are_hardly_ever_taken_for_openvpn),
 		T(flow_met_in_the_middle_is_decided_by_the_first_shape_of_either_side),
 		T(eight_segments_that_tell_nothing_end_the_search),

@@ -1,0 +1,624 @@
+/* test_worker.c - the books of a worker over random traffic, and what lives longer than a burst:
+ * held segments and fragments.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+// cmocka wants the above first
+#include <cmocka.h>
+
+#include "control/set_build.h"
+#include "dataplane/worker.h"
+#include "filters/matcher.h"
+#include "tests/dice.h"
+#include "tests/ring_pair.h"
+#include "tests/simple_frame.h"
+
+enum { RING = 1 << 20, MATCHERS_MAX = 4096, SYN = 2, ACK = 16, PSH = 8, GATEWAY = 0x0a000001 };
+
+/* An OpenVPN client's session reset, as it stands in TCP; and the start of a TLS handshake. */
+static const uint8_t ovpn_reset[] = {0, 14, 7 << 3, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0};
+static const uint8_t tls_hello[] = {0x16, 3, 1, 0, 4, 1, 0, 0, 0};
+
+struct rig {
+	struct ring_pair pair;
+	struct worker *worker;
+	struct config config;
+	struct filter_data data[CAPTURES_MAX];
+	struct set_source_capture captures[CAPTURES_MAX];
+	struct set_source source;
+	struct matcher *matchers[MATCHERS_MAX];
+	unsigned n_matchers;
+	uint64_t now_ns;
+};
+
+static void rig_open(struct rig *rig)
+{
+	memset(rig, 0, sizeof(*rig));
+	ring_pair_open(&rig->pair, RING, 0);
+	rig->worker = worker_open(rig->pair.shared, &rig->pair.writer);
+	assert_non_null(rig->worker);
+	rig->config.gateway.endpoints[0] = (struct endpoint){.port = 1194, .protocol = 17};
+	rig->config.gateway.endpoints[1] = (struct endpoint){.port = 443, .protocol = 6, .shared = true};
+	rig->config.gateway.n_endpoints = 2;
+	rig->source = (struct set_source){.config = &rig->config, .captures = rig->captures};
+	rig->now_ns = 1000000000;
+}
+
+static void rig_close(struct rig *rig)
+{
+	worker_close(rig->worker);
+	for (unsigned i = 0; i < rig->n_matchers; i++)
+		matcher_close(rig->matchers[i]);
+	ring_pair_close(&rig->pair);
+}
+
+/* Hand the captures in rig->source to the worker as a new generation. */
+static void publish(struct rig *rig)
+{
+	struct filter_set set;
+	size_t bytes;
+	void *mem;
+
+	rig->source.generation++;
+	mem = set_build(&rig->source, &bytes);
+	assert_non_null(mem);
+	assert_int_equal(filter_set_check(mem, bytes, &set, NULL), 0);
+	assert_true(rig->n_matchers < MATCHERS_MAX);
+	rig->matchers[rig->n_matchers] = matcher_open(&set, NULL);
+	assert_non_null(rig->matchers[rig->n_matchers]);
+	free(mem);
+	worker_publish(rig->worker, rig->matchers[rig->n_matchers++]);
+}
+
+/* A gateway-wide capture of everything outer in `slot`, alone. */
+static void publish_one(struct rig *rig, unsigned slot, bool is_new, uint32_t snap)
+{
+	rig->data[0] = (struct filter_data){.tracing_flags = TRACE_DEFAULT, .snap_bytes = snap};
+	rig->captures[0] = (struct set_source_capture){.slot = slot,
+						       .is_new = is_new,
+						       .connection = SET_GATEWAY_WIDE,
+						       .data = &rig->data[0]};
+	rig->source.n_captures = 1;
+	publish(rig);
+}
+
+static void publish_none(struct rig *rig)
+{
+	rig->source.n_captures = 0;
+	publish(rig);
+}
+
+static void send(struct rig *rig, const struct simple_frame *f, unsigned port, bool inner)
+{
+	uint8_t buf[FRAME_BYTES_MAX];
+	struct pkt p = {.data = buf, .len = frame_write(f, buf), .time_ns = rig->now_ns};
+
+	p.wire_len = p.len;
+	worker_burst(rig->worker, &p, 1, port, inner);
+	rig->now_ns += 1000;
+}
+
+/* Take the next record; false when there is none. */
+static bool take(struct rig *rig, struct record *record, uint8_t *frame)
+{
+	struct ring_reader *r = &rig->pair.reader;
+
+	if (ring_available(r) == 0)
+		return false;
+	memcpy(record, r->data + (r->tail & r->mask), sizeof(*record));
+	if (frame != NULL)
+		memcpy(frame, r->data + (r->tail & r->mask) + sizeof(*record), record->caplen);
+	r->tail += record_bytes(record->caplen);
+	ring_release(r);
+	return true;
+}
+
+static void send_segment(struct rig *rig, uint8_t flags, const uint8_t *payload, uint32_t n)
+{
+	const struct simple_frame f = {.src = 0x0a000002,
+				       .dst = GATEWAY,
+				       .protocol = 6,
+				       .sport = 40000,
+				       .dport = 443,
+				       .tcp_flags = flags,
+				       .payload = payload,
+				       .n_payload = n};
+
+	send(rig, &f, 0, false);
+}
+
+static void held_segments_are_recorded_with_their_own_times_once_the_flow_is_openvpn(void **state)
+{
+	struct rig rig;
+	struct record r;
+	uint64_t syn_ns;
+
+	(void)state;
+	rig_open(&rig);
+	publish_one(&rig, 0, true, 120);
+	syn_ns = rig.now_ns;
+	send_segment(&rig, SYN, NULL, 0);
+	assert_int_equal(rig.pair.shared->n_held, 1);
+	assert_false(take(&rig, &r, NULL));
+	// The watermark stays behind what is held.
+	assert_true(ring_watermark(&rig.pair.reader) <= syn_ns);
+	worker_idle(rig.worker, rig.now_ns + 500000);
+	assert_true(ring_watermark(&rig.pair.reader) <= syn_ns);
+	send_segment(&rig, ACK | PSH, ovpn_reset, sizeof(ovpn_reset));
+	assert_true(take(&rig, &r, NULL));
+	assert_int_equal(r.time_ns, syn_ns);
+	assert_int_equal(r.flags, RECORD_LATE);
+	assert_int_equal(r.captures, 1);
+	assert_int_equal(r.caplen, FRAME_L4 + 20);
+	assert_int_equal(r.class_, CLASS_OVPN);
+	assert_true(take(&rig, &r, NULL));
+	assert_int_equal(r.flags, 0);
+	assert_int_equal(r.caplen, FRAME_L4 + 20 + sizeof(ovpn_reset));
+	assert_false(take(&rig, &r, NULL));
+	assert_int_equal(rig.pair.shared->n_held, 0);
+	assert_int_equal(rig.pair.shared->slots[0][0].received, 2);
+	assert_int_equal(rig.pair.shared->slots[0][0].recorded, 2);
+	assert_int_equal(rig.pair.shared->slot_classes[0][CLASS_OVPN], 2);
+	assert_int_equal(ring_watermark(&rig.pair.reader), rig.now_ns - 1000);
+	rig_close(&rig);
+}
+
+static void held_segments_of_https_are_forgotten(void **state)
+{
+	struct rig rig;
+	struct record r;
+
+	(void)state;
+	rig_open(&rig);
+	publish_one(&rig, 0, true, 120);
+	send_segment(&rig, SYN, NULL, 0);
+	send_segment(&rig, ACK | PSH, tls_hello, sizeof(tls_hello));
+	assert_false(take(&rig, &r, NULL));
+	assert_int_equal(rig.pair.shared->n_held, 0);
+	assert_int_equal(rig.pair.shared->slots[0][0].received, 2);
+	assert_int_equal(rig.pair.shared->slots[0][0].recorded, 0);
+	assert_int_equal(rig.pair.shared->slot_classes[0][CLASS_OTHER], 2);
+	rig_close(&rig);
+}
+
+/* The capture stops while a segment is held: it still gets the segment, cut as it asked. */
+static void held_segment_keeps_the_captures_and_snap_of_its_own_generation(void **state)
+{
+	static const uint32_t snaps[] = {120, 40, 1};
+	struct record r;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		uint8_t frame[FRAME_BYTES_MAX];
+		uint32_t whole = FRAME_L4 + 20;
+		struct rig rig;
+
+		rig_open(&rig);
+		publish_one(&rig, 2, true, snaps[i]);
+		send_segment(&rig, SYN, NULL, 0);
+		publish_none(&rig);
+		send_segment(&rig, ACK | PSH, ovpn_reset, sizeof(ovpn_reset));
+		assert_int_equal(worker_generation(rig.worker), 2);
+		assert_true(take(&rig, &r, frame));
+		assert_int_equal(r.captures, 1 << 2);
+		assert_int_equal(r.generation, 1);
+		assert_int_equal(r.caplen, whole < snaps[i] ? whole : snaps[i]);
+		assert_int_equal(r.wire_len, whole);
+		assert_int_equal(frame[0], 2);
+		assert_false(take(&rig, &r, NULL)); // the payload came after the stop
+		assert_int_equal(rig.pair.shared->slots[2][0].recorded, 1);
+		assert_int_equal(rig.pair.shared->slots[2][0].received, 1);
+		rig_close(&rig);
+	}
+}
+
+static void capture_that_starts_later_never_sees_what_was_held_before(void **state)
+{
+	struct rig rig;
+	struct record r;
+
+	(void)state;
+	rig_open(&rig);
+	publish_one(&rig, 0, true, 120);
+	send_segment(&rig, SYN, NULL, 0);
+	// Slot 0 goes on, slot 1 starts.
+	rig.captures[0].is_new = false;
+	rig.captures[1] = rig.captures[0];
+	rig.captures[1].slot = 1;
+	rig.captures[1].is_new = true;
+	rig.source.n_captures = 2;
+	publish(&rig);
+	send_segment(&rig, ACK | PSH, ovpn_reset, sizeof(ovpn_reset));
+	assert_true(take(&rig, &r, NULL));
+	assert_int_equal(r.captures, 1);
+	assert_true(take(&rig, &r, NULL));
+	assert_int_equal(r.captures, 3);
+	assert_int_equal(rig.pair.shared->slots[0][0].received, 2);
+	assert_int_equal(rig.pair.shared->slots[0][0].recorded, 2);
+	assert_int_equal(rig.pair.shared->slots[1][0].received, 1);
+	assert_int_equal(rig.pair.shared->slots[1][0].recorded, 1);
+	rig_close(&rig);
+}
+
+static void finish_decides_what_is_held_and_opens_the_watermark(void **state)
+{
+	struct rig rig;
+	struct record r;
+
+	(void)state;
+	rig_open(&rig);
+	publish_one(&rig, 0, true, 120);
+	send_segment(&rig, SYN, NULL, 0);
+	worker_finish(rig.worker);
+	assert_false(take(&rig, &r, NULL));
+	assert_int_equal(rig.pair.shared->n_held, 0);
+	assert_int_equal(ring_watermark(&rig.pair.reader), UINT64_MAX);
+	assert_int_equal(rig.pair.shared->slot_classes[0][CLASS_OTHER], 1);
+	rig_close(&rig);
+}
+
+static void held_segments_are_let_go_after_their_second(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig);
+	publish_one(&rig, 0, true, 120);
+	send_segment(&rig, SYN, NULL, 0);
+	worker_idle(rig.worker, rig.now_ns + 3000000000);
+	assert_int_equal(ring_watermark(&rig.pair.reader), rig.now_ns + 3000000000);
+	send_segment(&rig, ACK, NULL, 0); // a burst shows the counters
+	assert_in_range(rig.pair.shared->n_held, 0, 1);
+	rig_close(&rig);
+}
+
+static void nothing_is_recorded_before_the_first_set_and_after_the_last_stop(void **state)
+{
+	const struct simple_frame esp = {.src = 1, .dst = 2, .protocol = 50, .n_payload = 40};
+	struct rig rig;
+	struct record r;
+
+	(void)state;
+	rig_open(&rig);
+	send(&rig, &esp, 0, false);
+	assert_false(take(&rig, &r, NULL));
+	publish_one(&rig, 4, true, 60);
+	send(&rig, &esp, 0, false);
+	assert_true(take(&rig, &r, NULL));
+	assert_int_equal(r.captures, 1 << 4);
+	assert_int_equal(r.caplen, 60);
+	publish_none(&rig);
+	send(&rig, &esp, 0, false);
+	assert_false(take(&rig, &r, NULL));
+	assert_int_equal(rig.pair.shared->received[0], 3);
+	assert_int_equal(rig.pair.shared->slots[4][0].received, 1);
+	assert_int_equal(rig.pair.shared->verdicts[VERDICT_NOT_MATCHED], 2);
+	rig_close(&rig);
+}
+
+static void new_slot_starts_at_zero_and_a_kept_one_goes_on(void **state)
+{
+	const struct simple_frame esp = {.src = 1, .dst = 2, .protocol = 50, .n_payload = 40};
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig);
+	publish_one(&rig, 1, true, 60);
+	send(&rig, &esp, 3, false);
+	publish_one(&rig, 1, false, 60);
+	send(&rig, &esp, 3, false);
+	assert_int_equal(rig.pair.shared->slots[1][3].received, 2);
+	assert_int_equal(rig.pair.shared->slots[1][3].recorded, 2);
+	publish_one(&rig, 1, true, 60);
+	send(&rig, &esp, 3, false);
+	assert_int_equal(rig.pair.shared->slots[1][3].received, 1);
+	assert_int_equal(rig.pair.shared->slots[1][3].recorded, 1);
+	assert_int_equal(rig.pair.shared->slot_classes[1][CLASS_ESP], 1);
+	rig_close(&rig);
+}
+
+/* Inner fragments. */
+
+static void publish_port_filter(struct rig *rig, uint16_t *port, bool is_new)
+{
+	rig->data[0] = (struct filter_data){
+		.tracing_flags = TRACE_DEFAULT, .snap_bytes = 120, .n_filters = 1};
+	rig->data[0].filters[0] = (struct filter){.dst_port = port, .n_dst_port = 1};
+	rig->captures[0] = (struct set_source_capture){
+		.is_new = is_new, .connection = SET_GATEWAY_WIDE, .data = &rig->data[0]};
+	rig->source.n_captures = 1;
+	publish(rig);
+}
+
+static bool fragment_is_recorded(struct rig *rig, uint16_t id, uint16_t fragment, uint16_t dport)
+{
+	const struct simple_frame f = {.src = 0x0a010001,
+				       .dst = 0x0a020001,
+				       .protocol = 17,
+				       .sport = 9,
+				       .dport = dport,
+				       .id = id,
+				       .fragment = fragment,
+				       .n_payload = 16};
+	struct record r;
+
+	send(rig, &f, 1, true);
+	return take(rig, &r, NULL);
+}
+
+static void later_inner_fragments_inherit_the_verdict_of_their_first(void **state)
+{
+	struct rig rig;
+	uint16_t port = 53;
+
+	(void)state;
+	rig_open(&rig);
+	publish_port_filter(&rig, &port, true);
+	assert_true(fragment_is_recorded(&rig, 1, 0x2000, 53)); // first, more to come
+	assert_true(fragment_is_recorded(&rig, 1, 0x2003, 0));
+	assert_true(fragment_is_recorded(&rig, 1, 0x0006, 0)); // last
+	assert_false(fragment_is_recorded(&rig, 2, 0x2000, 54));
+	assert_false(fragment_is_recorded(&rig, 2, 0x0003, 0));
+	assert_false(fragment_is_recorded(&rig, 3, 0x0003, 0)); // first never seen
+	rig_close(&rig);
+}
+
+static void fragments_of_a_stale_generation_inherit_nothing(void **state)
+{
+	struct rig rig;
+	uint16_t dns = 53, web = 80;
+
+	(void)state;
+	rig_open(&rig);
+	publish_port_filter(&rig, &dns, true);
+	assert_true(fragment_is_recorded(&rig, 1, 0x2000, 53));
+	publish_port_filter(&rig, &web, true); // the slot means another capture now
+	assert_false(fragment_is_recorded(&rig, 1, 0x0003, 0));
+	rig_close(&rig);
+}
+
+static void fragment_without_its_first_passes_filters_that_need_no_header(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig);
+	rig.data[0] = (struct filter_data){
+		.tracing_flags = TRACE_DEFAULT, .snap_bytes = 120, .n_filters = 1};
+	rig.captures[0] = (struct set_source_capture){
+		.is_new = true, .connection = SET_GATEWAY_WIDE, .data = &rig.data[0]};
+	rig.source.n_captures = 1;
+	publish(&rig);
+	assert_true(fragment_is_recorded(&rig, 1, 0x0003, 0));
+	rig_close(&rig);
+}
+
+/* Random traffic, captures starting and stopping between bursts. */
+
+struct books {
+	uint64_t received[CAPTURES_MAX][PORTS_MAX], recorded[CAPTURES_MAX][PORTS_MAX];
+	uint64_t lost[CAPTURES_MAX][PORTS_MAX];
+	uint8_t running;
+	uint64_t n_received;
+};
+
+static void throw_frame(struct dice *d, struct simple_frame *f)
+{
+	static const uint16_t ports[] = {500, 4500, 1194, 443, 443, 443, 53, 80};
+
+	*f = (struct simple_frame){.src = GATEWAY + dice_below(d, 4),
+				   .dst = GATEWAY + dice_below(d, 4),
+				   .sport = (uint16_t)(40000 + dice_below(d, 30)),
+				   .dport = ports[dice_below(d, 8)],
+				   .tcp_flags = ACK,
+				   .n_payload = dice_one_in(d, 3) ? 0 : dice_below(d, 60),
+				   .id = (uint16_t)dice_below(d, 20)};
+	f->protocol = f->dport == 443 || f->dport == 80 ? 6 : dice_one_in(d, 3) ? 50 : 17;
+	if (f->dport == 443 && dice_one_in(d, 2)) {
+		f->payload = dice_one_in(d, 2) ? ovpn_reset : tls_hello;
+		f->n_payload = f->payload == ovpn_reset ? sizeof(ovpn_reset) : sizeof(tls_hello);
+	} else if (f->dport == 443 && dice_one_in(d, 2)) {
+		f->tcp_flags = SYN;
+		f->n_payload = 0;
+	}
+	if (dice_one_in(d, 8))
+		f->fragment = (uint16_t)(0x2000 * dice_below(d, 2) + dice_below(d, 3));
+}
+
+/* One capture starts or stops; a slot that stops must drain first, as control waits for it. */
+static void throw_captures(struct rig *rig, struct dice *d, struct books *books)
+{
+	unsigned slot = dice_below(d, CAPTURES_MAX);
+	uint8_t bit = (uint8_t)(1U << slot);
+	unsigned n = 0;
+
+	books->running ^= bit;
+	if (books->running & bit) {
+		// The contract of slots: used again only when nothing of the old generation is left.
+		rig->now_ns += 2000000000;
+		worker_idle(rig->worker, rig->now_ns);
+		memset(books->received[slot], 0, sizeof(books->received[slot]));
+		memset(books->recorded[slot], 0, sizeof(books->recorded[slot]));
+		memset(books->lost[slot], 0, sizeof(books->lost[slot]));
+		rig->data[slot] = (struct filter_data){.tracing_flags = 1 + dice_below(d, 11),
+						       .snap_bytes = 20 + dice_below(d, 100),
+						       .n_filters = dice_below(d, 2)};
+		rig->data[slot].filters[0].tcp_flags = dice_one_in(d, 2) ? SYN : 0;
+	}
+	for (unsigned i = 0; i < CAPTURES_MAX; i++)
+		if (books->running >> i & 1)
+			rig->captures[n++] = (struct set_source_capture){
+				.slot = i,
+				.is_new = i == slot,
+				.connection = SET_GATEWAY_WIDE,
+				.data = &rig->data[i]};
+	rig->source.n_captures = n;
+	publish(rig);
+}
+
+static void throw_burst(struct rig *rig, struct dice *d, struct books *books)
+{
+	static uint8_t bufs[BURST_MAX][FRAME_BYTES_MAX];
+	struct pkt p[BURST_MAX];
+	unsigned n = 1 + dice_below(d, BURST_MAX), port = dice_below(d, 3);
+	uint64_t owners = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct simple_frame f;
+
+		throw_frame(d, &f);
+		p[i] = (struct pkt){.data = bufs[i],
+				    .len = frame_write(&f, bufs[i]),
+				    .time_ns = rig->now_ns,
+				    .owner = bufs[i]};
+		if (dice_one_in(d, 20))
+			p[i].len = dice_below(d, p[i].len + 1); // cut
+		p[i].wire_len = p[i].len + dice_below(d, 3);
+		rig->now_ns += dice_below(d, 2) ? 0 : dice_below(d, 100000);
+	}
+	worker_burst(rig->worker, p, n, port, port == 2);
+	for (unsigned i = 0; i < n; i++)
+		owners |= UINT64_C(1) << (((uint8_t *)p[i].owner - bufs[0]) / FRAME_BYTES_MAX);
+	// Every frame is still there once, to be freed.
+	assert_int_equal(__builtin_popcountll(owners), n);
+	books->n_received += n;
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if (books->running >> slot & 1)
+			books->received[slot][port] += n;
+}
+
+/* Count what came out; with `is_slow` half of it is left, so that the ring fills up. */
+static void drain(struct rig *rig, struct dice *d, struct books *books, bool is_slow)
+{
+	uint64_t watermark = ring_watermark(&rig->pair.reader);
+	struct record r;
+
+	while ((!is_slow || dice_one_in(d, 2)) && take(rig, &r, NULL)) {
+		assert_true(r.captures != 0 && r.captures < 1 << CAPTURES_MAX);
+		assert_true(r.caplen <= r.wire_len && r.caplen > 0);
+		assert_int_not_equal(r.class_, CLASS_OTHER);
+		assert_true(is_slow || r.time_ns <= watermark || watermark == UINT64_MAX ||
+			    rig->pair.shared->n_held > 0);
+		for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+			books->recorded[slot][r.port] += r.captures >> slot & 1;
+	}
+}
+
+static void check_books(const struct rig *rig, const struct books *books, bool is_drained)
+{
+	const struct worker_shared *s = rig->pair.shared;
+	uint64_t total = s->n_held, received = 0, classes = s->n_held;
+
+	for (unsigned i = 0; i < VERDICT_COUNT; i++)
+		total += s->verdicts[i];
+	for (unsigned port = 0; port < PORTS_MAX; port++) {
+		received += s->received[port];
+		for (unsigned c = 0; c < CLASS_COUNT; c++)
+			classes += s->classes[port][c];
+	}
+	assert_int_equal(received, books->n_received);
+	assert_int_equal(total, books->n_received);
+	assert_true(classes <= books->n_received); // unwanted segments of undecided flows come later
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		for (unsigned port = 0; port < PORTS_MAX; port++) {
+			const struct slot_counters *c = &s->slots[slot][port];
+
+			assert_int_equal(c->received, books->received[slot][port]);
+			assert_true(c->recorded + c->ring_full <= c->received);
+			if (is_drained)
+				assert_int_equal(c->recorded, books->recorded[slot][port]);
+			assert_true((c->ring_full == 0) == (c->lost_first_ns == 0));
+			assert_true(c->lost_first_ns <= c->lost_last_ns);
+		}
+}
+
+static void books_balance_over_random_bursts_and_captures(void **state)
+{
+	struct dice d = dice_open("books_balance_over_random_bursts_and_captures");
+	struct rig *rig = calloc(1, sizeof(*rig));
+	struct books books = {0};
+	uint64_t classes = 0;
+
+	(void)state;
+	assert_non_null(rig);
+	rig_open(rig);
+	for (unsigned i = 0; i < 3000; i++) {
+		if (dice_one_in(&d, 25)) {
+			drain(rig, &d, &books, false);
+			throw_captures(rig, &d, &books);
+		}
+		throw_burst(rig, &d, &books);
+		drain(rig, &d, &books, false);
+		check_books(rig, &books, true);
+	}
+	worker_finish(rig->worker);
+	drain(rig, &d, &books, false);
+	check_books(rig, &books, true);
+	assert_int_equal(rig->pair.shared->n_held, 0);
+	for (unsigned port = 0; port < PORTS_MAX; port++)
+		for (unsigned c = 0; c < CLASS_COUNT; c++)
+			classes += rig->pair.shared->classes[port][c];
+	assert_int_equal(classes, books.n_received); // once all is decided each packet has its class
+	assert_true(rig->pair.shared->verdicts[VERDICT_RECORDED] > books.n_received / 20);
+	rig_close(rig);
+	free(rig);
+}
+
+static void full_ring_leaves_the_books_balanced(void **state)
+{
+	struct dice d = dice_open("full_ring_leaves_the_books_balanced");
+	struct rig *rig = calloc(1, sizeof(*rig));
+	struct books books = {0};
+	uint64_t lost;
+
+	(void)state;
+	assert_non_null(rig);
+	rig_open(rig);
+	for (unsigned slot = 0; slot < 2; slot++) {
+		rig->data[slot] =
+			(struct filter_data){.tracing_flags = TRACE_DEFAULT, .snap_bytes = 90 + slot};
+		rig->captures[slot] = (struct set_source_capture){.slot = slot,
+								  .is_new = true,
+								  .connection = SET_GATEWAY_WIDE,
+								  .data = &rig->data[slot]};
+	}
+	rig->source.n_captures = 2;
+	books.running = 3;
+	publish(rig);
+	for (unsigned i = 0; i < 2000; i++) {
+		throw_burst(rig, &d, &books);
+		drain(rig, &d, &books, true);
+		check_books(rig, &books, false);
+	}
+	lost = rig->pair.shared->verdicts[VERDICT_RING_FULL];
+	drain(rig, &d, &books, false);
+	check_books(rig, &books, true);
+	assert_true(lost > 1000);
+	rig_close(rig);
+	free(rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			held_segments_are_recorded_with_their_own_times_once_the_flow_is_openvpn),
+		cmocka_unit_test(held_segments_of_https_are_forgotten),
+		cmocka_unit_test(held_segment_keeps_the_captures_and_snap_of_its_own_generation),
+		cmocka_unit_test(capture_that_starts_later_never_sees_what_was_held_before),
+		cmocka_unit_test(finish_decides_what_is_held_and_opens_the_watermark),
+		cmocka_unit_test(held_segments_are_let_go_after_their_second),
+		cmocka_unit_test(nothing_is_recorded_before_the_first_set_and_after_the_last_stop),
+		cmocka_unit_test(new_slot_starts_at_zero_and_a_kept_one_goes_on),
+		cmocka_unit_test(later_inner_fragments_inherit_the_verdict_of_their_first),
+		cmocka_unit_test(fragments_of_a_stale_generation_inherit_nothing),
+		cmocka_unit_test(fragment_without_its_first_passes_filters_that_need_no_header),
+		cmocka_unit_test(books_balance_over_random_bursts_and_captures),
+		cmocka_unit_test(full_ring_leaves_the_books_balanced),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
