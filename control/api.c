@@ -333,8 +333,8 @@ static void post_check_filter(struct http_req *req, void *ctx)
 					  .target = faults.n > 0 ? faults.list[0].pointer : NULL,
 					  .details = faults};
 
-		error_set(&refusal.message, "The filter data has %u faults: see the details.",
-			  faults.n + faults.n_omitted);
+		error_set(&refusal.message, "The filter data has %u fault%s: see the details.",
+			  faults.n + faults.n_omitted, faults.n + faults.n_omitted == 1 ? "" : "s");
 		reply_refused(req, &refusal);
 	} else {
 		normalised = filter_data_json(&data);
