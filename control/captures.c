@@ -198,6 +198,7 @@ void captures_close(struct captures *m)
 {
 	if (m == NULL)
 		return;
+	m->is_closing = true;
 	uploader_close(m->uploader);
 	dp_client_close(m->dp); // stops the merge thread through down()
 	resolver_close(m->resolver);
