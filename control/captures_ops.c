@@ -349,11 +349,13 @@ static struct capture *stoppable(struct captures *m, const char *connection,
 				    connection != NULL ? connection : "");
 		return NULL;
 	}
-	if (c->is_probing || c->state == CAPTURE_STARTING || c->state == CAPTURE_STOPPING ||
-	    (c->state == CAPTURE_UPLOADING && !is_waiting)) {
+	if (c->is_probing || c->is_streaming || c->state == CAPTURE_STARTING ||
+	    c->state == CAPTURE_STOPPING || (c->state == CAPTURE_UPLOADING && !is_waiting)) {
 		refusal_set(refusal, 409, "AnotherOperationInProgress",
 			    "The capture %s is %s: wait until that is done.", c->id,
-			    c->is_probing ? "trying its SAS URL" : capture_state_name(c->state));
+			    c->is_probing     ? "trying its SAS URL"
+			    : c->is_streaming ? "being downloaded"
+					      : capture_state_name(c->state));
 		return NULL;
 	}
 	return c;
@@ -445,6 +447,8 @@ void captures_abort(struct captures *m, const char *connection, const struct ans
 	} else if (c->state == CAPTURE_UPLOADING && c->upload_id > 0) {
 		c->aim = AIM_ABORT;
 		upload_cancel(m->uploader, c->upload_id); // its done() comes
+	} else if (c->is_streaming) {
+		c->aim = AIM_ABORT; // the next read is refused, captures_download_done() comes
 	} else {
 		stop_now(m, c, AIM_ABORT);
 	}

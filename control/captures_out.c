@@ -230,7 +230,7 @@ struct capture *captures_download(struct captures *m, const char *connection,
 int captures_download_read(void *capture, void *buf, size_t len)
 {
 	struct capture *c = capture;
-	int rc = store_view_read(c->view, buf, len);
+	int rc = c->aim == AIM_ABORT ? -ECANCELED : store_view_read(c->view, buf, len);
 
 	if (rc == 0 && EVP_DigestUpdate(c->digest, buf, len) != 1)
 		rc = -EIO;
@@ -244,6 +244,10 @@ void captures_download_done(struct captures *m, struct capture *c, bool ok)
 
 	(void)m;
 	c->is_streaming = false;
+	if (c->aim == AIM_ABORT) {
+		finish_aborted(c);
+		return;
+	}
 	if (ok && EVP_DigestFinal_ex(c->digest, md5, &n) == 1) {
 		for (unsigned i = 0; i < n && i < 16; i++)
 			(void)snprintf(c->md5 + 2 * (size_t)i, 3, "%02x", md5[i]);
