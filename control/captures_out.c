@@ -292,9 +292,28 @@ struct snapshot {
 	bool is_final;
 	struct store_view *view;
 	struct error err;
-	void (*done)(void *ctx, struct store_view *view, const struct refusal *refusal);
+	void (*done)(void *ctx, struct snapshot *snapshot, const struct refusal *refusal);
 	void *ctx;
 };
+
+uint64_t snapshot_bytes(const struct snapshot *s)
+{
+	return store_view_bytes(s->view);
+}
+
+int snapshot_read(void *snapshot, void *buf, size_t len)
+{
+	return store_view_read(((struct snapshot *)snapshot)->view, buf, len);
+}
+
+void snapshot_close(struct snapshot *s)
+{
+	if (s == NULL)
+		return;
+	store_view_close(s->view);
+	store_close(s->store);
+	free(s);
+}
 
 static void copy_snapshot(void *ctx)
 {
@@ -309,11 +328,13 @@ static void give_snapshot(void *ctx)
 	struct snapshot *s = ctx;
 	struct refusal refusal = {0};
 
-	if (s->view == NULL)
-		refusal_set(&refusal, 507, "InsufficientStorage", "%s", s->err.text);
-	s->done(s->ctx, s->view, s->view == NULL ? &refusal : NULL);
-	store_close(s->store);
-	free(s);
+	if (s->view != NULL) {
+		s->done(s->ctx, s, NULL);
+		return;
+	}
+	refusal_set(&refusal, 507, "InsufficientStorage", "%s", s->err.text);
+	s->done(s->ctx, NULL, &refusal);
+	snapshot_close(s);
 }
 
 void captures_check_snapshots(struct captures *m)
@@ -336,7 +357,8 @@ void captures_check_snapshots(struct captures *m)
 }
 
 void captures_snapshot(struct captures *m, const char *connection,
-		       void (*done)(void *ctx, struct store_view *view, const struct refusal *refusal),
+		       void (*done)(void *ctx, struct snapshot *snapshot,
+				    const struct refusal *refusal),
 		       void *ctx)
 {
 	struct refusal refusal = {0};
