@@ -73,6 +73,7 @@ int captures_parse_sas(const struct captures *m, const char *url, struct sas *sa
 /* Try the SAS with a block that is never committed; done() in the event loop. */
 int captures_probe(struct captures *m, const struct sas *sas, const char *blob_name,
 		   void (*done)(void *ctx, const struct upload_result *result), void *ctx);
+void sentence_set(struct error *out, const char *text); // with a period if it has none
 void refusal_from_storage(struct refusal *refusal, const struct upload_result *result);
 
 /* captures_out.c */

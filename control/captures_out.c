@@ -103,7 +103,7 @@ static void upload_ended(void *ctx)
 		capture_drop_data(c);
 		set_state(c, CAPTURE_SUCCEEDED);
 	} else {
-		c->error = end->result.err;
+		sentence_set(&c->error, end->result.err.text);
 		set_state(c, CAPTURE_UPLOAD_FAILED);
 	}
 	free(end);
