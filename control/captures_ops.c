@@ -15,11 +15,25 @@ enum { SECONDS_RECOMMENDED = 600 };
 
 /* ---- start ---- */
 
-struct pending_start {
+/* A SAS URL is being tried. */
+struct pending {
 	struct captures *m;
-	struct capture *capture; // not in the list yet
-	struct answer answer;
+	struct capture *capture; // of a start: not in the list yet
+	struct answer answer;	 // of a start
+	char *sas_url;		 // of a stop: replaces the one of before if the storage takes it
+	struct faults warnings;	 // of a stop
 };
+
+static void pending_free(struct pending *pending)
+{
+	if (pending == NULL)
+		return;
+	if (pending->sas_url != NULL)
+		explicit_bzero(pending->sas_url, strlen(pending->sas_url));
+	free(pending->sas_url);
+	faults_fini(&pending->warnings);
+	free(pending);
+}
 
 static void refuse_limit(const struct captures *m, struct refusal *refusal)
 {
@@ -198,7 +212,7 @@ static void start_now(struct captures *m, struct capture *c, struct answer *answ
 
 static void start_probed(void *ctx, const struct upload_result *result)
 {
-	struct pending_start *pending = ctx;
+	struct pending *pending = ctx;
 	struct refusal refusal = {0};
 
 	if (result->ok) {
@@ -208,21 +222,21 @@ static void start_probed(void *ctx, const struct upload_result *result)
 		capture_free(pending->capture);
 		answer_refused(&pending->answer, &refusal);
 	}
-	free(pending);
+	pending_free(pending);
 }
 
 /* Start once the storage has taken a block.  Takes the capture. */
 static void start_with_sas(struct captures *m, struct capture *c, const char *sas_url,
 			   struct answer *answer)
 {
-	struct pending_start *pending = calloc(1, sizeof(*pending));
+	struct pending *pending = calloc(1, sizeof(*pending));
 	char *blob_name = capture_blob_name(c, m->config, ".pcap");
 	struct refusal refusal = {0};
 	struct sas sas;
 
 	c->sas_url = strdup(sas_url);
 	if (pending != NULL)
-		*pending = (struct pending_start){m, c, *answer};
+		*pending = (struct pending){.m = m, .capture = c, .answer = *answer};
 	if (pending == NULL || blob_name == NULL || c->sas_url == NULL) {
 		refusal_set(&refusal, 503, "OutOfMemory", "gatecapd is out of memory: try again.");
 	} else if (captures_parse_sas(m, sas_url, &sas, &c->warnings, &refusal) == 0) {
@@ -235,7 +249,7 @@ static void start_with_sas(struct captures *m, struct capture *c, const char *sa
 	if (refusal.code == NULL)
 		return;
 	capture_free(c);
-	free(pending);
+	pending_free(pending);
 	answer_refused(answer, &refusal);
 }
 
@@ -316,21 +330,40 @@ static void stop_now(struct captures *m, struct capture *c, enum capture_aim aim
 	captures_want_set(m);
 }
 
+/* The storage takes this URL: it is the capture's from now on, and its warnings are said, each once. */
+static void take_sas_url(struct capture *c, struct pending *pending)
+{
+	char *old = c->sas_url;
+
+	c->sas_url = pending->sas_url;
+	pending->sas_url = old;
+	for (unsigned i = 0; i < pending->warnings.n; i++) {
+		const struct fault *warning = &pending->warnings.list[i];
+		bool is_known = false;
+
+		for (unsigned j = 0; j < c->warnings.n; j++)
+			is_known |= strcmp(c->warnings.list[j].text, warning->text) == 0;
+		if (!is_known)
+			faults_add(&c->warnings, warning->pointer, "%s", warning->text);
+	}
+}
+
 static void stop_probed(void *ctx, const struct upload_result *result)
 {
-	struct pending_start *pending = ctx;
+	struct pending *pending = ctx;
 	struct capture *c = pending->capture;
 	struct refusal refusal = {0};
 
 	c->is_probing = false;
 	if (result->ok) {
+		take_sas_url(c, pending);
 		stop_now(pending->m, c, AIM_UPLOAD);
 		answer_ok(&c->stopping, c);
 	} else {
 		refusal_from_storage(&refusal, result);
 		answer_refused(&c->stopping, &refusal);
 	}
-	free(pending);
+	pending_free(pending);
 }
 
 /* What may be stopped: a running capture, or one that holds data. */
@@ -361,40 +394,27 @@ static struct capture *stoppable(struct captures *m, const char *connection,
 	return c;
 }
 
-static int keep_sas_url(struct capture *c, const char *sas_url)
-{
-	char *copy = strdup(sas_url);
-
-	if (copy == NULL)
-		return -ENOMEM;
-	if (c->sas_url != NULL)
-		explicit_bzero(c->sas_url, strlen(c->sas_url));
-	free(c->sas_url);
-	c->sas_url = copy;
-	return 0;
-}
-
 static void stop_with_sas(struct captures *m, struct capture *c, const char *sas_url,
 			  struct answer *answer)
 {
-	struct pending_start *pending = calloc(1, sizeof(*pending));
+	struct pending *pending = calloc(1, sizeof(*pending));
 	char *blob_name = capture_blob_name(c, m->config, ".pcap");
 	struct refusal refusal = {0};
 	struct sas sas;
 
-	if (pending == NULL || blob_name == NULL) {
+	if (pending != NULL)
+		*pending = (struct pending){.m = m, .capture = c, .sas_url = strdup(sas_url)};
+	if (pending == NULL || blob_name == NULL || pending->sas_url == NULL) {
 		refusal_set(&refusal, 503, "OutOfMemory", "gatecapd is out of memory: try again.");
-	} else if (captures_parse_sas(m, sas_url, &sas, &c->warnings, &refusal) == 0) {
-		*pending = (struct pending_start){.m = m, .capture = c};
-		if ((sas_url != c->sas_url && keep_sas_url(c, sas_url) != 0) ||
-		    captures_probe(m, &sas, blob_name, stop_probed, pending) != 0)
+	} else if (captures_parse_sas(m, sas_url, &sas, &pending->warnings, &refusal) == 0) {
+		if (captures_probe(m, &sas, blob_name, stop_probed, pending) != 0)
 			refusal_set(&refusal, 503, "OutOfMemory",
 				    "gatecapd is out of memory: try again.");
 		sas_fini(&sas);
 	}
 	free(blob_name);
 	if (refusal.code != NULL) {
-		free(pending);
+		pending_free(pending);
 		answer_refused(answer, &refusal);
 		return;
 	}

@@ -164,20 +164,18 @@ static int start_upload(struct captures *m, struct capture *c, const struct sas 
 static void begin_upload(struct captures *m, struct capture *c)
 {
 	struct refusal refusal = {0};
+	struct faults ignored = {0}; // said when the URL was tried
 	struct sas sas;
 
-	if (captures_parse_sas(m, c->sas_url, &sas, &c->warnings, &refusal) != 0) {
+	if (captures_parse_sas(m, c->sas_url, &sas, &ignored, &refusal) != 0) {
 		c->error = refusal.message; // it was good a moment ago: it has expired
 	} else {
-		if (start_upload(m, c, &sas) == 0) {
-			set_state(c, CAPTURE_UPLOADING);
-			sas_fini(&sas);
-			return;
-		}
-		error_set(&c->error, "The upload could not start: out of memory.");
+		if (start_upload(m, c, &sas) != 0)
+			error_set(&c->error, "The upload could not start: out of memory.");
 		sas_fini(&sas);
 	}
-	set_state(c, CAPTURE_UPLOAD_FAILED);
+	faults_fini(&ignored);
+	set_state(c, c->upload_id > 0 ? CAPTURE_UPLOADING : CAPTURE_UPLOAD_FAILED);
 }
 
 void capture_ended(struct captures *m, struct capture *c)
