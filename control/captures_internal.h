@@ -43,6 +43,7 @@ struct captures {
 	struct snapshot *snapshots; // that wait for the merger
 
 	/* Shutdown. */
+	bool is_ending; // nothing new is begun
 	void (*shutdown_done)(void *ctx);
 	void *shutdown_ctx;
 };
@@ -65,6 +66,8 @@ void captures_check_ends(struct captures *m);
 /* captures_ops.c */
 void capture_started(struct captures *m, struct capture *c);
 void capture_start_failed(struct captures *m, struct capture *c, const char *why);
+void capture_stopping(struct captures *m, struct capture *c, enum capture_aim aim);
+bool captures_refuse_at_end(const struct captures *m, struct refusal *refusal);
 
 /* captures_sas.c */
 int captures_parse_sas(const struct captures *m, const char *url, struct sas *sas,

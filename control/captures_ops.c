@@ -56,6 +56,16 @@ static void refuse_limit(const struct captures *m, struct refusal *refusal)
 		    m->config->captures.running_max, names);
 }
 
+/* The data of what runs is on its way into the state folder: it goes nowhere else any more. */
+bool captures_refuse_at_end(const struct captures *m, struct refusal *refusal)
+{
+	if (m->is_ending)
+		refusal_set(refusal, 503, "ShuttingDown",
+			    "gatecapd is ending; what runs is written to %s. Try again when it is back.",
+			    m->config->control.state_dir);
+	return m->is_ending;
+}
+
 /* May a capture start on this scope now? */
 static int check_scope(const struct captures *m, const char *connection, struct refusal *refusal)
 {
@@ -63,6 +73,8 @@ static int check_scope(const struct captures *m, const char *connection, struct 
 	char scope[NAME_MAX_BYTES + 16];
 	unsigned n = 0;
 
+	if (captures_refuse_at_end(m, refusal))
+		return -ECANCELED;
 	if (m->config->gateway.vpn_type == VPN_POLICY_BASED) {
 		refusal_set(refusal, 409, "PolicyBasedGatewayNotSupported",
 			    "Gateway %s is policy-based: captures need a route-based gateway.",
@@ -306,21 +318,16 @@ void capture_start_failed(struct captures *m, struct capture *c, const char *why
 
 /* ---- stop ---- */
 
-/* Leave the filter set; capture_ended() goes on when the last record is in.  Data that is kept already
- * goes on its way at once.
- */
-static void stop_now(struct captures *m, struct capture *c, enum capture_aim aim)
+/* Leave the filter set; capture_ended() goes on when the last record is in. */
+void capture_stopping(struct captures *m, struct capture *c, enum capture_aim aim)
 {
-	uint64_t seconds = (wall_now_ns() - c->started_ns) / 1000000000;
+	uint64_t now_ns = wall_now_ns();
+	uint64_t seconds = now_ns > c->started_ns ? (now_ns - c->started_ns) / 1000000000 : 0;
 	char scope[NAME_MAX_BYTES + 16];
 
 	c->aim = aim;
-	if (!capture_is_running(c)) {
-		capture_ended(m, c);
-		return;
-	}
 	c->state = CAPTURE_STOPPING;
-	c->stopped_ns = wall_now_ns();
+	c->stopped_ns = now_ns;
 	if (seconds < SECONDS_RECOMMENDED)
 		faults_add(&c->notes, "",
 			   "The capture ran for %llu s; at least %d s are recommended, for shorter ones may "
@@ -328,6 +335,16 @@ static void stop_now(struct captures *m, struct capture *c, enum capture_aim aim
 			   (unsigned long long)seconds, SECONDS_RECOMMENDED);
 	log_info("Capture %s on %s is stopping.", c->id, capture_scope_text(c, scope));
 	captures_want_set(m);
+}
+
+/* Data that is kept already goes on its way at once. */
+static void stop_now(struct captures *m, struct capture *c, enum capture_aim aim)
+{
+	c->aim = aim;
+	if (capture_is_running(c))
+		capture_stopping(m, c, aim);
+	else
+		capture_ended(m, c);
 }
 
 /* The storage takes this URL: it is the capture's from now on, and its warnings are said, each once. */
@@ -355,7 +372,9 @@ static void stop_probed(void *ctx, const struct upload_result *result)
 	struct refusal refusal = {0};
 
 	c->is_probing = false;
-	if (result->ok) {
+	if (captures_refuse_at_end(pending->m, &refusal)) {
+		answer_refused(&c->stopping, &refusal);
+	} else if (result->ok) {
 		take_sas_url(c, pending);
 		stop_now(pending->m, c, AIM_UPLOAD);
 		answer_ok(&c->stopping, c);
@@ -391,7 +410,7 @@ static struct capture *stoppable(struct captures *m, const char *connection,
 					      : capture_state_name(c->state));
 		return NULL;
 	}
-	return c;
+	return captures_refuse_at_end(m, refusal) ? NULL : c;
 }
 
 static void stop_with_sas(struct captures *m, struct capture *c, const char *sas_url,

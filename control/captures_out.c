@@ -435,18 +435,17 @@ static void write_out(struct captures *m, struct capture *c)
 
 void captures_shutdown(struct captures *m, void (*done)(void *ctx), void *ctx)
 {
+	m->is_ending = true;
 	m->shutdown_done = done;
 	m->shutdown_ctx = ctx;
 	for (struct capture *c = m->list; c != NULL; c = c->next) {
-		if (c->state == CAPTURE_RUNNING || c->state == CAPTURE_STARTING) {
-			c->aim = AIM_KEEP;
-			c->state = CAPTURE_STOPPING;
-			c->stopped_ns = wall_now_ns();
-		} else if (c->upload_id > 0) {
+		if (c->state == CAPTURE_RUNNING || c->state == CAPTURE_STARTING)
+			capture_stopping(m, c, AIM_KEEP);
+		else if (c->state == CAPTURE_STOPPING && c->aim != AIM_ABORT)
+			c->aim = AIM_KEEP; // an upload would only begin now
+		else if (c->upload_id > 0)
 			upload_cancel(m->uploader, c->upload_id);
-		}
 	}
-	captures_want_set(m);
 }
 
 void captures_shutdown_step(struct captures *m)
