@@ -249,6 +249,9 @@ int captures_reload(struct captures *m, struct config *config, struct error *err
 	for (unsigned i = 0; i < PORTS_MAX; i++)
 		config->ports[i] = m->config->ports[i];
 	config->n_ports = m->config->n_ports;
+	config->control = m->config->control;
+	memcpy(config->dataplane.socket, m->config->dataplane.socket,
+	       sizeof(config->dataplane.socket));
 	config_fini(m->config);
 	free(m->config);
 	m->config = config;
