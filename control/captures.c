@@ -205,14 +205,21 @@ void captures_close(struct captures *m)
 {
 	if (m == NULL)
 		return;
-	m->is_closing = true;
+	m->is_closing = m->is_ending = true;
 	uploader_close(m->uploader);
 	dp_client_close(m->dp); // stops the merge thread through down()
 	resolver_close(m->resolver);
 	if (m->tick != NULL)
 		event_free(m->tick);
-	while (m->list != NULL)
+	captures_drop_snapshots(m);
+	while (m->list != NULL) {
+		struct refusal refusal = {0};
+
+		(void)captures_refuse_at_end(m, &refusal);
+		answer_refused(&m->list->starting, &refusal);
+		answer_refused(&m->list->stopping, &refusal);
 		remove_capture(m, m->list);
+	}
 	if (m->state_dir_fd >= 0)
 		(void)close(m->state_dir_fd);
 	free(m);

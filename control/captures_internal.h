@@ -83,6 +83,7 @@ void refusal_from_storage(struct refusal *refusal, const struct upload_result *r
 void capture_ended(struct captures *m, struct capture *c); // all records are in the store
 void capture_drop_data(struct capture *c);
 void captures_check_snapshots(struct captures *m);
+void captures_drop_snapshots(struct captures *m); // those that still wait are refused
 void captures_shutdown_step(struct captures *m);
 
 #endif

@@ -354,6 +354,17 @@ void captures_check_snapshots(struct captures *m)
 	}
 }
 
+void captures_drop_snapshots(struct captures *m)
+{
+	struct snapshot *s;
+
+	while ((s = m->snapshots) != NULL) {
+		m->snapshots = s->next;
+		error_set(&s->err, "gatecapd is ending.");
+		give_snapshot(s);
+	}
+}
+
 void captures_snapshot(struct captures *m, const char *connection,
 		       void (*done)(void *ctx, struct snapshot *snapshot,
 				    const struct refusal *refusal),
