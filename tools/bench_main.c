@@ -6,16 +6,13 @@
  * Without loss: the source is paced by the TSC.  First the closed loop says what is possible at all;
  * then the highest rate at which nothing is lost is searched by halving, and run for the whole time.
  */
-#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,11 +23,9 @@
 #include <rte_pdump.h>
 
 #include "control/merge_thread.h"
-#include "control/set_build.h"
-#include "control/store.h"
 #include "dataplane/worker.h"
-#include "filters/matcher.h"
 #include "tools/bench_source.h"
+#include "tools/pipeline.h"
 
 enum {
 	RING_BYTES = 64 << 20,
@@ -66,13 +61,8 @@ struct bench {
 	struct run run;
 	struct filter_data data;
 	struct config config;
-	struct matcher *matcher;
-	struct worker_shared *shared;
-	struct ring_tail *tail;
-	uint8_t *ring_data;
-	struct merger *merger;
+	struct pipeline pipeline;
 	struct merge_thread *merge_thread;
-	struct store *store;
 };
 
 struct figures {
@@ -147,87 +137,33 @@ static int parse_filter(struct bench *b)
 	return rc;
 }
 
-static int open_matcher(struct bench *b)
-{
-	const struct set_source_capture capture = {
-		.is_new = true, .connection = SET_GATEWAY_WIDE, .data = &b->data};
-	struct set_source source = {
-		.config = &b->config, .captures = &capture, .n_captures = 1, .generation = 1};
-	struct filter_set set;
-	struct error err;
-	size_t bytes;
-	void *mem;
-
-	if (config_defaults(&b->config) != 0 || parse_filter(b) != 0)
-		return -1;
-	mem = set_build(&source, &bytes);
-	if (mem != NULL && filter_set_check(mem, bytes, &set, &err) == 0)
-		b->matcher = matcher_open(&set, &err);
-	free(mem);
-	return b->matcher != NULL ? 0 : -1;
-}
-
-static int open_ring(struct bench *b, struct ring_writer *writer, struct ring_reader *reader)
-{
-	int fd = memfd_create("gatecap-bench", MFD_CLOEXEC | (b->o.is_huge ? MFD_HUGETLB : 0));
-
-	b->shared = aligned_alloc(SHARED_PAGE_BYTES, 16 * SHARED_PAGE_BYTES);
-	b->tail = aligned_alloc(sizeof(*b->tail), sizeof(*b->tail));
-	if (fd < 0 || ftruncate(fd, RING_BYTES) != 0 || b->shared == NULL || b->tail == NULL)
-		return -1;
-	memset(b->shared, 0, 16 * SHARED_PAGE_BYTES);
-	memset(b->tail, 0, sizeof(*b->tail));
-	b->ring_data = ring_map(fd, 0, RING_BYTES, PROT_READ | PROT_WRITE);
-	(void)close(fd);
-	if (b->ring_data == NULL)
-		return -1;
-	memset(b->ring_data, 0, RING_BYTES);
-	ring_writer_init(writer, b->ring_data, RING_BYTES, &b->shared->ring, b->tail);
-	ring_reader_init(reader, b->ring_data, RING_BYTES, &b->shared->ring, b->tail);
-	return 0;
-}
-
 /* Everything for one trial, with counters at zero. */
 static int open_capture(struct bench *b)
 {
-	struct store_settings settings = {.name = "bench.data",
-					  .file_bytes_max = (uint64_t)b->o.file_mb * FILE_MB_BYTES,
-					  .snap_bytes = b->data.snap_bytes,
-					  .reserve = true};
-	struct ring_writer writer;
-	struct ring_reader reader;
+	const struct pipeline_settings settings = {.config = &b->config,
+						   .data = &b->data,
+						   .connection = SET_GATEWAY_WIDE,
+						   .dir = b->o.dir,
+						   .name = "bench.data",
+						   .ring_bytes = RING_BYTES,
+						   .has_huge_pages = b->o.is_huge,
+						   .reserve = true};
 	struct error err = {0};
 
-	settings.dir_fd = open(b->o.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (settings.dir_fd >= 0) {
-		b->store = store_open(&settings, &err);
-		(void)close(settings.dir_fd);
-	}
-	if (b->store == NULL) {
-		(void)fprintf(stderr, "No store in %s: %s\n", b->o.dir, err.text);
+	if (pipeline_open(&b->pipeline, &settings, &err) != 0) {
+		(void)fprintf(stderr, "%s\n", err.text);
 		return -1;
 	}
-	if (open_ring(b, &writer, &reader) != 0)
-		return -1;
-	b->run.worker = worker_open(b->shared, &writer);
-	b->merger = merge_open(&reader, 1);
-	if (b->run.worker == NULL || b->merger == NULL)
-		return -1;
-	worker_publish(b->run.worker, b->matcher);
-	merge_set_store(b->merger, 0, b->store, 1);
-	b->merge_thread = merge_thread_start(b->merger);
+	memset(b->pipeline.ring_data, 0, RING_BYTES); // page faults now, not while it is measured
+	b->run.worker = b->pipeline.worker;
+	b->merge_thread = merge_thread_start(b->pipeline.merger);
 	return b->merge_thread != NULL ? 0 : -1;
 }
 
 static void close_capture(struct bench *b)
 {
 	merge_thread_stop(b->merge_thread);
-	merge_close(b->merger);
-	worker_close(b->run.worker);
-	store_close(b->store);
-	ring_unmap(b->ring_data, RING_BYTES);
-	free(b->shared);
-	free(b->tail);
+	pipeline_close(&b->pipeline);
 	b->run.worker = NULL;
 }
 
@@ -236,7 +172,7 @@ static void drain(struct bench *b)
 	const struct timespec ms = {.tv_nsec = 1000000};
 
 	worker_finish(b->run.worker);
-	while (merge_waiting_bytes(b->merger) > 0)
+	while (merge_waiting_bytes(b->pipeline.merger) > 0)
 		(void)nanosleep(&ms, NULL);
 }
 
@@ -258,9 +194,9 @@ static int trial(struct bench *b, double offered_pps, double seconds, struct fig
 	if (b->o.kind == KIND_FLOOR)
 		return 0;
 	drain(b);
-	if (store_count(b->store, &counts) != 0)
+	if (store_count(b->pipeline.store, &counts) != 0)
 		return -1;
-	out->lost = b->shared->slots[0][0].ring_full + counts.lost_disk[0];
+	out->lost = b->pipeline.shared->slots[0][0].ring_full + counts.lost_disk[0];
 	out->recorded = counts.in_file[0] + counts.overwritten[0];
 	out->wraps = out->recorded / (counts.in_file[0] > 0 ? counts.in_file[0] : 1);
 	close_capture(b);
@@ -467,7 +403,7 @@ static int measure(struct bench *b)
 		return serve_dumpcap(b);
 	if (b->o.kind == KIND_FLOOR || b->o.kind == KIND_REJECT)
 		b->o.is_paced = false; // nothing can be lost
-	if (b->o.kind != KIND_FLOOR && open_matcher(b) != 0)
+	if (b->o.kind != KIND_FLOOR && (config_defaults(&b->config) != 0 || parse_filter(b) != 0))
 		return -1;
 	if ((b->o.is_paced ? search(b, &f) : trial(b, 0, b->o.seconds, &f)) != 0)
 		return -1;
@@ -492,7 +428,6 @@ int main(int argc, char **argv)
 		(void)signal(SIGINT, on_signal);
 		rc = measure(&b) == 0 ? 0 : EXIT_FAILED;
 	}
-	matcher_close(b.matcher);
 	filter_data_fini(&b.data);
 	config_fini(&b.config);
 	(void)rte_eal_cleanup();
