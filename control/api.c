@@ -191,31 +191,26 @@ static void post_abort(struct http_req *req, void *ctx)
 	}
 }
 
-static int read_view(void *ctx, void *buf, size_t len)
-{
-	return store_view_read(ctx, buf, len);
-}
-
-static void close_view(void *ctx, bool ok)
+static void stream_done(void *ctx, bool ok)
 {
 	(void)ok;
-	store_view_close(ctx);
+	snapshot_close(ctx);
 }
 
-static void snapshot_done(void *ctx, struct store_view *view, const struct refusal *refusal)
+static void snapshot_done(void *ctx, struct snapshot *snapshot, const struct refusal *refusal)
 {
 	struct waiting *w = ctx;
 
 	if (w->req == NULL) {
-		store_view_close(view);
-	} else if (view == NULL) {
+		snapshot_close(snapshot);
+	} else if (snapshot == NULL) {
 		reply_refused(w->req, refusal);
 	} else {
 		const struct http_stream stream = {.content_type = "application/vnd.tcpdump.pcap",
-						   .n_bytes = store_view_bytes(view),
-						   .read = read_view,
-						   .done = close_view,
-						   .ctx = view};
+						   .n_bytes = snapshot_bytes(snapshot),
+						   .read = snapshot_read,
+						   .done = stream_done,
+						   .ctx = snapshot};
 
 		http_reply_stream(w->req, 200, &stream);
 	}
@@ -333,8 +328,8 @@ static void post_check_filter(struct http_req *req, void *ctx)
 					  .target = faults.n > 0 ? faults.list[0].pointer : NULL,
 					  .details = faults};
 
-		error_set(&refusal.message, "The filter data has %u faults: see the details.",
-			  faults.n + faults.n_omitted);
+		error_set(&refusal.message, "The filter data has %u fault%s: see the details.",
+			  faults.n + faults.n_omitted, faults.n + faults.n_omitted == 1 ? "" : "s");
 		reply_refused(req, &refusal);
 	} else {
 		normalised = filter_data_json(&data);

@@ -111,17 +111,24 @@ struct capture *captures_find(struct captures *m, const char *connection, struct
 	return NULL;
 }
 
-/* Data that nobody fetched is not kept for ever. */
+/* Holds data that waits for somebody. */
+static bool is_kept(const struct capture *c)
+{
+	return c->state == CAPTURE_UPLOAD_FAILED || c->state == CAPTURE_RECOVERED ||
+	       (c->state == CAPTURE_UPLOADING && c->aim == AIM_DOWNLOAD && !c->is_streaming);
+}
+
+/* Data that nobody fetched is not kept for ever.  The clock may have been set back since the stop. */
 static void drop_expired(struct captures *m)
 {
 	uint64_t keep_ns = (uint64_t)m->config->captures.retention_days * 86400 * 1000000000;
+	uint64_t now_ns = wall_now_ns();
 	struct capture *next;
 	char scope[NAME_MAX_BYTES + 16];
 
 	for (struct capture *c = m->list; c != NULL; c = next) {
 		next = c->next;
-		if ((c->state != CAPTURE_UPLOAD_FAILED && c->state != CAPTURE_RECOVERED) || c->is_probing ||
-		    wall_now_ns() - c->stopped_ns < keep_ns)
+		if (!is_kept(c) || c->is_probing || now_ns < c->stopped_ns + keep_ns)
 			continue;
 		log_warning("The data of the capture on %s is deleted: it was not fetched for %u days.",
 			    capture_scope_text(c, scope), m->config->captures.retention_days);
@@ -198,13 +205,21 @@ void captures_close(struct captures *m)
 {
 	if (m == NULL)
 		return;
+	m->is_closing = m->is_ending = true;
 	uploader_close(m->uploader);
 	dp_client_close(m->dp); // stops the merge thread through down()
 	resolver_close(m->resolver);
 	if (m->tick != NULL)
 		event_free(m->tick);
-	while (m->list != NULL)
+	captures_drop_snapshots(m);
+	while (m->list != NULL) {
+		struct refusal refusal = {0};
+
+		(void)captures_refuse_at_end(m, &refusal);
+		answer_refused(&m->list->starting, &refusal);
+		answer_refused(&m->list->stopping, &refusal);
 		remove_capture(m, m->list);
+	}
 	if (m->state_dir_fd >= 0)
 		(void)close(m->state_dir_fd);
 	free(m);
@@ -241,6 +256,9 @@ int captures_reload(struct captures *m, struct config *config, struct error *err
 	for (unsigned i = 0; i < PORTS_MAX; i++)
 		config->ports[i] = m->config->ports[i];
 	config->n_ports = m->config->n_ports;
+	config->control = m->config->control;
+	memcpy(config->dataplane.socket, m->config->dataplane.socket,
+	       sizeof(config->dataplane.socket));
 	config_fini(m->config);
 	free(m->config);
 	m->config = config;

@@ -44,10 +44,19 @@ void captures_abort(struct captures *captures, const char *connection,
 struct capture *captures_find(struct captures *captures, const char *connection,
 			      struct refusal *refusal);
 
-/* A consistent copy of what was recorded up to now; done() in the event loop, view is the caller's. */
+/* A consistent copy of what was recorded up to now, read from front to back.  The capture may be gone
+ * before it is.
+ */
+struct snapshot;
+
+/* done() in the event loop, with a snapshot that is the receiver's to close, or with a refusal. */
 void captures_snapshot(struct captures *captures, const char *connection,
-		       void (*done)(void *ctx, struct store_view *view, const struct refusal *refusal),
+		       void (*done)(void *ctx, struct snapshot *snapshot,
+				    const struct refusal *refusal),
 		       void *ctx);
+uint64_t snapshot_bytes(const struct snapshot *snapshot);
+int snapshot_read(void *snapshot, void *buf, size_t len); // for http_reply_stream()
+void snapshot_close(struct snapshot *snapshot);		  // NULL: nothing
 
 /* The data of a capture stopped for download.  read/done are for http_reply_stream(). */
 int captures_download_read(void *capture, void *buf, size_t len);

@@ -38,10 +38,12 @@ struct captures {
 	uint64_t generation;		     // of the last set sent
 	bool is_set_pending;		     // sent, not answered
 	bool is_set_wanted;		     // something changed since
+	bool is_closing;		     // we go, not the dataplane
 
 	struct snapshot *snapshots; // that wait for the merger
 
 	/* Shutdown. */
+	bool is_ending; // nothing new is begun
 	void (*shutdown_done)(void *ctx);
 	void *shutdown_ctx;
 };
@@ -64,6 +66,8 @@ void captures_check_ends(struct captures *m);
 /* captures_ops.c */
 void capture_started(struct captures *m, struct capture *c);
 void capture_start_failed(struct captures *m, struct capture *c, const char *why);
+void capture_stopping(struct captures *m, struct capture *c, enum capture_aim aim);
+bool captures_refuse_at_end(const struct captures *m, struct refusal *refusal);
 
 /* captures_sas.c */
 int captures_parse_sas(const struct captures *m, const char *url, struct sas *sas,
@@ -72,12 +76,14 @@ int captures_parse_sas(const struct captures *m, const char *url, struct sas *sa
 /* Try the SAS with a block that is never committed; done() in the event loop. */
 int captures_probe(struct captures *m, const struct sas *sas, const char *blob_name,
 		   void (*done)(void *ctx, const struct upload_result *result), void *ctx);
+void sentence_set(struct error *out, const char *text); // with a period if it has none
 void refusal_from_storage(struct refusal *refusal, const struct upload_result *result);
 
 /* captures_out.c */
 void capture_ended(struct captures *m, struct capture *c); // all records are in the store
 void capture_drop_data(struct capture *c);
 void captures_check_snapshots(struct captures *m);
+void captures_drop_snapshots(struct captures *m); // those that still wait are refused
 void captures_shutdown_step(struct captures *m);
 
 #endif

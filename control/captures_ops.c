@@ -15,11 +15,25 @@ enum { SECONDS_RECOMMENDED = 600 };
 
 /* ---- start ---- */
 
-struct pending_start {
+/* A SAS URL is being tried. */
+struct pending {
 	struct captures *m;
-	struct capture *capture; // not in the list yet
-	struct answer answer;
+	struct capture *capture; // of a start: not in the list yet
+	struct answer answer;	 // of a start
+	char *sas_url;		 // of a stop: replaces the one of before if the storage takes it
+	struct faults warnings;	 // of a stop
 };
+
+static void pending_free(struct pending *pending)
+{
+	if (pending == NULL)
+		return;
+	if (pending->sas_url != NULL)
+		explicit_bzero(pending->sas_url, strlen(pending->sas_url));
+	free(pending->sas_url);
+	faults_fini(&pending->warnings);
+	free(pending);
+}
 
 static void refuse_limit(const struct captures *m, struct refusal *refusal)
 {
@@ -42,6 +56,16 @@ static void refuse_limit(const struct captures *m, struct refusal *refusal)
 		    m->config->captures.running_max, names);
 }
 
+/* The data of what runs is on its way into the state folder: it goes nowhere else any more. */
+bool captures_refuse_at_end(const struct captures *m, struct refusal *refusal)
+{
+	if (m->is_ending)
+		refusal_set(refusal, 503, "ShuttingDown",
+			    "gatecapd is ending; what runs is written to %s. Try again when it is back.",
+			    m->config->control.state_dir);
+	return m->is_ending;
+}
+
 /* May a capture start on this scope now? */
 static int check_scope(const struct captures *m, const char *connection, struct refusal *refusal)
 {
@@ -49,6 +73,8 @@ static int check_scope(const struct captures *m, const char *connection, struct 
 	char scope[NAME_MAX_BYTES + 16];
 	unsigned n = 0;
 
+	if (captures_refuse_at_end(m, refusal))
+		return -ECANCELED;
 	if (m->config->gateway.vpn_type == VPN_POLICY_BASED) {
 		refusal_set(refusal, 409, "PolicyBasedGatewayNotSupported",
 			    "Gateway %s is policy-based: captures need a route-based gateway.",
@@ -198,7 +224,7 @@ static void start_now(struct captures *m, struct capture *c, struct answer *answ
 
 static void start_probed(void *ctx, const struct upload_result *result)
 {
-	struct pending_start *pending = ctx;
+	struct pending *pending = ctx;
 	struct refusal refusal = {0};
 
 	if (result->ok) {
@@ -208,21 +234,21 @@ static void start_probed(void *ctx, const struct upload_result *result)
 		capture_free(pending->capture);
 		answer_refused(&pending->answer, &refusal);
 	}
-	free(pending);
+	pending_free(pending);
 }
 
 /* Start once the storage has taken a block.  Takes the capture. */
 static void start_with_sas(struct captures *m, struct capture *c, const char *sas_url,
 			   struct answer *answer)
 {
-	struct pending_start *pending = calloc(1, sizeof(*pending));
+	struct pending *pending = calloc(1, sizeof(*pending));
 	char *blob_name = capture_blob_name(c, m->config, ".pcap");
 	struct refusal refusal = {0};
 	struct sas sas;
 
 	c->sas_url = strdup(sas_url);
 	if (pending != NULL)
-		*pending = (struct pending_start){m, c, *answer};
+		*pending = (struct pending){.m = m, .capture = c, .answer = *answer};
 	if (pending == NULL || blob_name == NULL || c->sas_url == NULL) {
 		refusal_set(&refusal, 503, "OutOfMemory", "gatecapd is out of memory: try again.");
 	} else if (captures_parse_sas(m, sas_url, &sas, &c->warnings, &refusal) == 0) {
@@ -235,7 +261,7 @@ static void start_with_sas(struct captures *m, struct capture *c, const char *sa
 	if (refusal.code == NULL)
 		return;
 	capture_free(c);
-	free(pending);
+	pending_free(pending);
 	answer_refused(answer, &refusal);
 }
 
@@ -292,21 +318,16 @@ void capture_start_failed(struct captures *m, struct capture *c, const char *why
 
 /* ---- stop ---- */
 
-/* Leave the filter set; capture_ended() goes on when the last record is in.  Data that is kept already
- * goes on its way at once.
- */
-static void stop_now(struct captures *m, struct capture *c, enum capture_aim aim)
+/* Leave the filter set; capture_ended() goes on when the last record is in. */
+void capture_stopping(struct captures *m, struct capture *c, enum capture_aim aim)
 {
-	uint64_t seconds = (wall_now_ns() - c->started_ns) / 1000000000;
+	uint64_t now_ns = wall_now_ns();
+	uint64_t seconds = now_ns > c->started_ns ? (now_ns - c->started_ns) / 1000000000 : 0;
 	char scope[NAME_MAX_BYTES + 16];
 
 	c->aim = aim;
-	if (!capture_is_running(c)) {
-		capture_ended(m, c);
-		return;
-	}
 	c->state = CAPTURE_STOPPING;
-	c->stopped_ns = wall_now_ns();
+	c->stopped_ns = now_ns;
 	if (seconds < SECONDS_RECOMMENDED)
 		faults_add(&c->notes, "",
 			   "The capture ran for %llu s; at least %d s are recommended, for shorter ones may "
@@ -316,21 +337,52 @@ static void stop_now(struct captures *m, struct capture *c, enum capture_aim aim
 	captures_want_set(m);
 }
 
+/* Data that is kept already goes on its way at once. */
+static void stop_now(struct captures *m, struct capture *c, enum capture_aim aim)
+{
+	c->aim = aim;
+	if (capture_is_running(c))
+		capture_stopping(m, c, aim);
+	else
+		capture_ended(m, c);
+}
+
+/* The storage takes this URL: it is the capture's from now on, and its warnings are said, each once. */
+static void take_sas_url(struct capture *c, struct pending *pending)
+{
+	char *old = c->sas_url;
+
+	c->sas_url = pending->sas_url;
+	pending->sas_url = old;
+	for (unsigned i = 0; i < pending->warnings.n; i++) {
+		const struct fault *warning = &pending->warnings.list[i];
+		bool is_known = false;
+
+		for (unsigned j = 0; j < c->warnings.n; j++)
+			is_known |= strcmp(c->warnings.list[j].text, warning->text) == 0;
+		if (!is_known)
+			faults_add(&c->warnings, warning->pointer, "%s", warning->text);
+	}
+}
+
 static void stop_probed(void *ctx, const struct upload_result *result)
 {
-	struct pending_start *pending = ctx;
+	struct pending *pending = ctx;
 	struct capture *c = pending->capture;
 	struct refusal refusal = {0};
 
 	c->is_probing = false;
-	if (result->ok) {
+	if (captures_refuse_at_end(pending->m, &refusal)) {
+		answer_refused(&c->stopping, &refusal);
+	} else if (result->ok) {
+		take_sas_url(c, pending);
 		stop_now(pending->m, c, AIM_UPLOAD);
 		answer_ok(&c->stopping, c);
 	} else {
 		refusal_from_storage(&refusal, result);
 		answer_refused(&c->stopping, &refusal);
 	}
-	free(pending);
+	pending_free(pending);
 }
 
 /* What may be stopped: a running capture, or one that holds data. */
@@ -349,50 +401,39 @@ static struct capture *stoppable(struct captures *m, const char *connection,
 				    connection != NULL ? connection : "");
 		return NULL;
 	}
-	if (c->is_probing || c->state == CAPTURE_STARTING || c->state == CAPTURE_STOPPING ||
-	    (c->state == CAPTURE_UPLOADING && !is_waiting)) {
+	if (c->is_probing || c->is_streaming || c->state == CAPTURE_STARTING ||
+	    c->state == CAPTURE_STOPPING || (c->state == CAPTURE_UPLOADING && !is_waiting)) {
 		refusal_set(refusal, 409, "AnotherOperationInProgress",
 			    "The capture %s is %s: wait until that is done.", c->id,
-			    c->is_probing ? "trying its SAS URL" : capture_state_name(c->state));
+			    c->is_probing     ? "trying its SAS URL"
+			    : c->is_streaming ? "being downloaded"
+					      : capture_state_name(c->state));
 		return NULL;
 	}
-	return c;
-}
-
-static int keep_sas_url(struct capture *c, const char *sas_url)
-{
-	char *copy = strdup(sas_url);
-
-	if (copy == NULL)
-		return -ENOMEM;
-	if (c->sas_url != NULL)
-		explicit_bzero(c->sas_url, strlen(c->sas_url));
-	free(c->sas_url);
-	c->sas_url = copy;
-	return 0;
+	return captures_refuse_at_end(m, refusal) ? NULL : c;
 }
 
 static void stop_with_sas(struct captures *m, struct capture *c, const char *sas_url,
 			  struct answer *answer)
 {
-	struct pending_start *pending = calloc(1, sizeof(*pending));
+	struct pending *pending = calloc(1, sizeof(*pending));
 	char *blob_name = capture_blob_name(c, m->config, ".pcap");
 	struct refusal refusal = {0};
 	struct sas sas;
 
-	if (pending == NULL || blob_name == NULL) {
+	if (pending != NULL)
+		*pending = (struct pending){.m = m, .capture = c, .sas_url = strdup(sas_url)};
+	if (pending == NULL || blob_name == NULL || pending->sas_url == NULL) {
 		refusal_set(&refusal, 503, "OutOfMemory", "gatecapd is out of memory: try again.");
-	} else if (captures_parse_sas(m, sas_url, &sas, &c->warnings, &refusal) == 0) {
-		*pending = (struct pending_start){.m = m, .capture = c};
-		if ((sas_url != c->sas_url && keep_sas_url(c, sas_url) != 0) ||
-		    captures_probe(m, &sas, blob_name, stop_probed, pending) != 0)
+	} else if (captures_parse_sas(m, sas_url, &sas, &pending->warnings, &refusal) == 0) {
+		if (captures_probe(m, &sas, blob_name, stop_probed, pending) != 0)
 			refusal_set(&refusal, 503, "OutOfMemory",
 				    "gatecapd is out of memory: try again.");
 		sas_fini(&sas);
 	}
 	free(blob_name);
 	if (refusal.code != NULL) {
-		free(pending);
+		pending_free(pending);
 		answer_refused(answer, &refusal);
 		return;
 	}
@@ -445,6 +486,8 @@ void captures_abort(struct captures *m, const char *connection, const struct ans
 	} else if (c->state == CAPTURE_UPLOADING && c->upload_id > 0) {
 		c->aim = AIM_ABORT;
 		upload_cancel(m->uploader, c->upload_id); // its done() comes
+	} else if (c->is_streaming) {
+		c->aim = AIM_ABORT; // the next read is refused, captures_download_done() comes
 	} else {
 		stop_now(m, c, AIM_ABORT);
 	}

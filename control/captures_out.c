@@ -103,7 +103,7 @@ static void upload_ended(void *ctx)
 		capture_drop_data(c);
 		set_state(c, CAPTURE_SUCCEEDED);
 	} else {
-		c->error = end->result.err;
+		sentence_set(&c->error, end->result.err.text);
 		set_state(c, CAPTURE_UPLOAD_FAILED);
 	}
 	free(end);
@@ -164,20 +164,18 @@ static int start_upload(struct captures *m, struct capture *c, const struct sas 
 static void begin_upload(struct captures *m, struct capture *c)
 {
 	struct refusal refusal = {0};
+	struct faults ignored = {0}; // said when the URL was tried
 	struct sas sas;
 
-	if (captures_parse_sas(m, c->sas_url, &sas, &c->warnings, &refusal) != 0) {
+	if (captures_parse_sas(m, c->sas_url, &sas, &ignored, &refusal) != 0) {
 		c->error = refusal.message; // it was good a moment ago: it has expired
 	} else {
-		if (start_upload(m, c, &sas) == 0) {
-			set_state(c, CAPTURE_UPLOADING);
-			sas_fini(&sas);
-			return;
-		}
-		error_set(&c->error, "The upload could not start: out of memory.");
+		if (start_upload(m, c, &sas) != 0)
+			error_set(&c->error, "The upload could not start: out of memory.");
 		sas_fini(&sas);
 	}
-	set_state(c, CAPTURE_UPLOAD_FAILED);
+	faults_fini(&ignored);
+	set_state(c, c->upload_id > 0 ? CAPTURE_UPLOADING : CAPTURE_UPLOAD_FAILED);
 }
 
 void capture_ended(struct captures *m, struct capture *c)
@@ -230,7 +228,7 @@ struct capture *captures_download(struct captures *m, const char *connection,
 int captures_download_read(void *capture, void *buf, size_t len)
 {
 	struct capture *c = capture;
-	int rc = store_view_read(c->view, buf, len);
+	int rc = c->aim == AIM_ABORT ? -ECANCELED : store_view_read(c->view, buf, len);
 
 	if (rc == 0 && EVP_DigestUpdate(c->digest, buf, len) != 1)
 		rc = -EIO;
@@ -244,6 +242,10 @@ void captures_download_done(struct captures *m, struct capture *c, bool ok)
 
 	(void)m;
 	c->is_streaming = false;
+	if (c->aim == AIM_ABORT) {
+		finish_aborted(c);
+		return;
+	}
 	if (ok && EVP_DigestFinal_ex(c->digest, md5, &n) == 1) {
 		for (unsigned i = 0; i < n && i < 16; i++)
 			(void)snprintf(c->md5 + 2 * (size_t)i, 3, "%02x", md5[i]);
@@ -288,9 +290,28 @@ struct snapshot {
 	bool is_final;
 	struct store_view *view;
 	struct error err;
-	void (*done)(void *ctx, struct store_view *view, const struct refusal *refusal);
+	void (*done)(void *ctx, struct snapshot *snapshot, const struct refusal *refusal);
 	void *ctx;
 };
+
+uint64_t snapshot_bytes(const struct snapshot *s)
+{
+	return store_view_bytes(s->view);
+}
+
+int snapshot_read(void *snapshot, void *buf, size_t len)
+{
+	return store_view_read(((struct snapshot *)snapshot)->view, buf, len);
+}
+
+void snapshot_close(struct snapshot *s)
+{
+	if (s == NULL)
+		return;
+	store_view_close(s->view);
+	store_close(s->store);
+	free(s);
+}
 
 static void copy_snapshot(void *ctx)
 {
@@ -305,11 +326,13 @@ static void give_snapshot(void *ctx)
 	struct snapshot *s = ctx;
 	struct refusal refusal = {0};
 
-	if (s->view == NULL)
-		refusal_set(&refusal, 507, "InsufficientStorage", "%s", s->err.text);
-	s->done(s->ctx, s->view, s->view == NULL ? &refusal : NULL);
-	store_close(s->store);
-	free(s);
+	if (s->view != NULL) {
+		s->done(s->ctx, s, NULL);
+		return;
+	}
+	refusal_set(&refusal, 507, "InsufficientStorage", "%s", s->err.text);
+	s->done(s->ctx, NULL, &refusal);
+	snapshot_close(s);
 }
 
 void captures_check_snapshots(struct captures *m)
@@ -331,8 +354,20 @@ void captures_check_snapshots(struct captures *m)
 	}
 }
 
+void captures_drop_snapshots(struct captures *m)
+{
+	struct snapshot *s;
+
+	while ((s = m->snapshots) != NULL) {
+		m->snapshots = s->next;
+		error_set(&s->err, "gatecapd is ending.");
+		give_snapshot(s);
+	}
+}
+
 void captures_snapshot(struct captures *m, const char *connection,
-		       void (*done)(void *ctx, struct store_view *view, const struct refusal *refusal),
+		       void (*done)(void *ctx, struct snapshot *snapshot,
+				    const struct refusal *refusal),
 		       void *ctx)
 {
 	struct refusal refusal = {0};
@@ -411,18 +446,17 @@ static void write_out(struct captures *m, struct capture *c)
 
 void captures_shutdown(struct captures *m, void (*done)(void *ctx), void *ctx)
 {
+	m->is_ending = true;
 	m->shutdown_done = done;
 	m->shutdown_ctx = ctx;
 	for (struct capture *c = m->list; c != NULL; c = c->next) {
-		if (c->state == CAPTURE_RUNNING || c->state == CAPTURE_STARTING) {
-			c->aim = AIM_KEEP;
-			c->state = CAPTURE_STOPPING;
-			c->stopped_ns = wall_now_ns();
-		} else if (c->upload_id > 0) {
+		if (c->state == CAPTURE_RUNNING || c->state == CAPTURE_STARTING)
+			capture_stopping(m, c, AIM_KEEP);
+		else if (c->state == CAPTURE_STOPPING && c->aim != AIM_ABORT)
+			c->aim = AIM_KEEP; // an upload would only begin now
+		else if (c->upload_id > 0)
 			upload_cancel(m->uploader, c->upload_id);
-		}
 	}
-	captures_want_set(m);
 }
 
 void captures_shutdown_step(struct captures *m)

@@ -18,6 +18,19 @@ struct probe {
 	void *ctx;
 };
 
+/* The period of a sentence that may go on elsewhere. */
+static const char *period(const char *text)
+{
+	size_t len = strlen(text);
+
+	return len > 0 && text[len - 1] == '.' ? "" : ".";
+}
+
+void sentence_set(struct error *out, const char *text)
+{
+	error_set(out, "%s%s", text, period(text));
+}
+
 int captures_parse_sas(const struct captures *m, const char *url, struct sas *sas,
 		       struct faults *warnings, struct refusal *refusal)
 {
@@ -31,14 +44,15 @@ int captures_parse_sas(const struct captures *m, const char *url, struct sas *sa
 
 	if (sas_parse(url, &rules, sas, &err, warnings) == 0)
 		return 0;
-	refusal_set(refusal, 400, "InvalidSasUrl", "%s", err.text);
+	refusal_set(refusal, 400, "InvalidSasUrl", "%s%s", err.text, period(err.text));
 	refusal->target = "/sas_url";
 	return -EINVAL;
 }
 
 void refusal_from_storage(struct refusal *refusal, const struct upload_result *result)
 {
-	refusal_set(refusal, 502, "StorageUploadFailed", "%s", result->err.text);
+	refusal_set(refusal, 502, "StorageUploadFailed", "%s%s", result->err.text,
+		    period(result->err.text));
 	if (result->storage_code[0] != '\0')
 		faults_add(&refusal->details, "/sas_url", "%s (HTTP %d)", result->storage_code,
 			   result->http_status);

@@ -289,7 +289,8 @@ static void on_down(void *ctx)
 	m->merger = NULL;
 	m->merge_thread = NULL;
 	m->is_up = m->is_set_pending = false;
-	log_warning("The dataplane is gone; captures go on when it is back.");
+	if (!m->is_closing)
+		log_warning("The dataplane is gone; captures go on when it is back.");
 }
 
 void captures_check_ends(struct captures *m)

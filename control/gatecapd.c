@@ -17,6 +17,7 @@
 #include "control/config.h"
 #include "control/http.h"
 #include "control/log.h"
+#include "control/loop_post.h"
 #include "control/privilege.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -203,7 +204,8 @@ static int run(const char *path, struct config *config)
 		d.base = event_base_new();
 		if (d.base != NULL) {
 			rc = serve(&d, config, &err);
-			event_base_free(d.base);
+			if (loop_jobs() == 0) // else it goes with the process
+				event_base_free(d.base);
 		} else {
 			error_set(&err, "gatecapd could not start: no event loop.");
 		}
@@ -212,7 +214,8 @@ static int run(const char *path, struct config *config)
 		log_error("%s", err.text);
 	else
 		log_info("gatecapd has ended.");
-	libevent_global_shutdown();
+	if (loop_jobs() == 0)
+		libevent_global_shutdown();
 	return rc == 0 ? 0 : EXIT_FAILED;
 }
 

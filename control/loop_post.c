@@ -4,7 +4,10 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+
+static _Atomic unsigned n_jobs; // whose work is not done yet
 
 struct posted {
 	void (*fn)(void *ctx);
@@ -52,6 +55,8 @@ static void *run_job(void *arg)
 	// Without memory for a message the client would wait for ever: better to end and be restarted.
 	if (loop_post(job.base, job.after, job.ctx) != 0)
 		abort();
+	// J1 pairs with J2 in loop_jobs(): the base is not touched any more.
+	atomic_fetch_sub_explicit(&n_jobs, 1, memory_order_release);
 	return NULL;
 }
 
@@ -64,11 +69,18 @@ int loop_work(struct event_base *base, void (*work)(void *ctx), void (*after)(vo
 	if (job == NULL)
 		return -ENOMEM;
 	*job = (struct job){base, work, after, ctx};
+	atomic_fetch_add_explicit(&n_jobs, 1, memory_order_relaxed);
 	rc = pthread_create(&thread, NULL, run_job, job);
 	if (rc != 0) {
+		atomic_fetch_sub_explicit(&n_jobs, 1, memory_order_relaxed);
 		free(job);
 		return -rc;
 	}
 	(void)pthread_detach(thread);
 	return 0;
+}
+
+unsigned loop_jobs(void)
+{
+	return atomic_load_explicit(&n_jobs, memory_order_acquire); // J2
 }
