@@ -3,9 +3,9 @@
  * evhttp 2.1.12 parses; what it lacks is here:
  * - It shows a connection only once a whole request is there, and its time-outs are per read, so a
  *   client that drips bytes is invisible for ever.  The bufferevent factory (bevcb) is the one hook
- *   at accept.  It runs before evhttp has its connection object, so an event of no delay "adopts" it:
- *   by then the object is the argument of the bufferevent's callbacks, and close callback, deadline
- *   and read limit can be set.  The extra reference keeps the bufferevent alive until then.
+ *   at accept.  It runs before evhttp has its connection object, so an event of no delay "adopts"
+ *   it: by then the object is the argument of the bufferevent's callbacks, and close callback,
+ *   deadline and read limit can be set.  The extra reference keeps the bufferevent until then.
  * - It answers what it refuses by itself in HTML.  A callback on the output buffer notices bytes
  *   that no handler wrote; before they are sent they are replaced.
  * - While a handler works it does not read, so it would not see the client go.  conn_watch() turns
@@ -510,9 +510,9 @@ int http_listen_fd(struct http_server *server, int fd,
 	if (l != NULL)
 		l->evhttp = evhttp_new(server->base);
 	if (l != NULL)
-		l->accepting = evconnlistener_new(server->base, NULL, NULL,
-						  LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_CLOSE_ON_FREE, 0,
-						  fd);
+		l->accepting =
+			evconnlistener_new(server->base, NULL, NULL,
+					   LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_CLOSE_ON_FREE, 0, fd);
 	if (l == NULL || l->accepting == NULL)
 		(void)close(fd);
 	if (l == NULL || l->evhttp == NULL || l->accepting == NULL ||

@@ -4,7 +4,7 @@
  * Threads:  the thread that runs the event_base, for every call and every callback.
  * Replies:  a handler replies exactly once.  One that cannot yet calls http_req_later() before it
  *           returns and replies when it can; if the client goes away first, gone() is called once
- *           and the request must not be touched again.  A handler that does neither gets a 500 sent.
+ *           and the request must not be touched again.  A handler that does neither answers 500.
  * Memory:   a request belongs to the server until it is replied to; strings from the getters live
  *           as long.  A reply ends the request: do not touch it afterwards.
  * Limits:   headers 16 KiB, body body_bytes_max (413), connections_max at once: one more closes the
@@ -70,14 +70,14 @@ int http_listen_fd(struct http_server *server, int fd,
 		   struct bufferevent *(*make)(struct event_base *base, void *ctx), void *make_ctx,
 		   struct error *err);
 
-/* Close all sockets; requests that wait get gone().  Removes the socket file if it is still ours. */
+/* Close all sockets; requests that wait get gone().  Removes the socket file if still ours. */
 void http_server_close(struct http_server *server);
 
 unsigned http_n_connections(const struct http_server *server);
 
 /* What came in.  http_name(req, i) is what the i-th "*" of the pattern took, decoded. */
 const char *http_method(const struct http_req *req);
-const char *http_path(const struct http_req *req); // still encoded, without query
+const char *http_path(const struct http_req *req);  // still encoded, without query
 const char *http_query(const struct http_req *req); // after '?', still encoded; "" if none
 const char *http_name(const struct http_req *req, unsigned i); // NULL: no such "*"
 const char *http_header(const struct http_req *req, const char *name); // NULL: not there

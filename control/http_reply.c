@@ -2,8 +2,8 @@
  *
  * Content-Length is always set here: evhttp leaves it out for HEAD and CONNECT, and would send a
  * stream chunked, so that a client could not tell a cut file from a whole one.
- * Streams are pulled: the next chunk is read when the last one has left the output buffer, so a slow
- * client costs one chunk of memory however long the file is.
+ * Streams are pulled: the next chunk is read when the last one has left the output buffer, so a
+ * slow client costs one chunk of memory however long the file is.
  */
 #include "control/http.h"
 
@@ -264,7 +264,8 @@ static void stream_next(struct evhttp_connection *evcon, void *arg)
 		return;
 	}
 	if (chunk_fill(req, len) != 0) {
-		evhttp_connection_free(evcon); // a short body is seen as an error, a wrong one is not
+		evhttp_connection_free(
+			evcon); // a short body is seen as an error, a wrong one is not
 		return;
 	}
 	req->left_bytes -= len;

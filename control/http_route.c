@@ -10,21 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "filters/hex.h"
+
 struct segments {
 	unsigned n;
 	char text[HTTP_SEGMENTS_MAX][HTTP_SEGMENT_BYTES];
 };
-
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 /* How many bytes follow the lead byte, and the smallest code point that needs them; -1: no lead. */
 static int utf8_tail(uint8_t lead, uint32_t *code, uint32_t *least)

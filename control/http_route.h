@@ -4,7 +4,7 @@
  * Patterns: segments between '/', each a literal or "*", which takes any one non-empty segment.
  * Path:     as it came, still percent-encoded, without query or fragment.
  * Strict:   segments are decoded before they are compared; refused are broken escapes, %00, %2F,
- *           control characters, invalid UTF-8, "." and "..", since a name may end up in a file name.
+ *           control characters, invalid UTF-8, "." and "..": a name may end up in a file name.
  * Threads:  any.  Memory: fills what the caller gives, keeps nothing.
  * Proof:    tests/test_http_route.c, tests/fuzz_http_route.c
  */
@@ -15,10 +15,10 @@
 #include <stddef.h>
 
 enum {
-	HTTP_NAMES_MAX = 6,	    // "*" in one pattern
-	HTTP_SEGMENTS_MAX = 24,	    // of a path
-	HTTP_SEGMENT_BYTES = 256,   // decoded, NUL included
-	HTTP_ALLOW_BYTES = 64,	    // "GET, POST, ..."
+	HTTP_NAMES_MAX = 6,	  // "*" in one pattern
+	HTTP_SEGMENTS_MAX = 24,	  // of a path
+	HTTP_SEGMENT_BYTES = 256, // decoded, NUL included
+	HTTP_ALLOW_BYTES = 64,	  // "GET, POST, ..."
 };
 
 struct http_req;

@@ -57,8 +57,7 @@ static int stale_remove(const struct sockaddr_un *address, struct error *err)
 		return -EEXIST;
 	}
 	if (socket_is_alive(address)) {
-		error_set(err,
-			  "Another daemon answers on %s; stop it first, or set another socket path.",
+		error_set(err, "Another daemon answers on %s; stop it first, or set another path.",
 			  path);
 		return -EADDRINUSE;
 	}
@@ -80,23 +79,26 @@ static int group_find(const char *group, gid_t *gid)
 	return found != NULL ? 0 : rc != 0 ? -rc : -ENOENT;
 }
 
-static int group_give(const char *path, const char *group, struct error *err)
+static int group_give(const struct sockaddr_un *address, const char *group, struct error *err)
 {
+	const char *path = address->sun_path;
 	gid_t gid = 0;
 
+	if (group == NULL || *group == '\0')
+		return 0;
 	if (group_find(group, &gid) != 0) {
 		error_set(err,
 			  "There is no group \"%s\" to give the socket %s to; create it (groupadd "
-			  "--system %s) or set another control.group.",
-			  group, path, group);
+			  "--system GROUP) or set another control.group.",
+			  group, path);
 		return -ENOENT;
 	}
 	if (lchown(path, (uid_t)-1, gid) != 0) {
 		int rc = -errno;
 
 		error_set(err,
-			  "The socket %s cannot be given to the group \"%s\": %s; start as root or as "
-			  "a member of the group.",
+			  "The socket %s cannot be given to the group \"%s\": %s; start as root or "
+			  "as a member of the group.",
 			  path, group, strerror(-rc));
 		return rc;
 	}
@@ -125,7 +127,7 @@ int http_socket_open(const char *path, const char *group, struct error *err)
 		rc = -errno;
 		goto fail_socket;
 	}
-	rc = group != NULL && *group != '\0' ? group_give(path, group, err) : 0;
+	rc = group_give(&address, group, err);
 	if (rc == 0 && (chmod(path, 0660) != 0 || listen(fd, SOCKET_BACKLOG) != 0))
 		rc = -errno;
 	if (rc == 0)
@@ -135,8 +137,9 @@ fail_socket:
 	(void)close(fd);
 fail_plain:
 	if (err != NULL && err->text[0] == '\0')
-		error_set(err, "The socket %s cannot be opened: %s; check that its folder is there "
-			       "and can be written by this user.",
+		error_set(err,
+			  "The socket %s cannot be opened: %s; check that its folder is there "
+			  "and can be written by this user.",
 			  path, strerror(-rc));
 	return rc;
 }

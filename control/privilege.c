@@ -82,6 +82,7 @@ int privilege_drop(const struct config *config, struct error *err)
 	const struct group *group;
 	gid_t groups[2];
 	size_t n_groups = 0;
+	int death_signal = 0;
 
 	if (geteuid() == 0 && (user = find_user(config, err)) == NULL)
 		return -ENOENT;
@@ -89,6 +90,8 @@ int privilege_drop(const struct config *config, struct error *err)
 	    own_socket_folder(config->control.socket, user, err) != 0)
 		return -EACCES;
 	if (user != NULL) {
+		// A change of user clears the signal that a supervisor's death sends us.
+		(void)prctl(PR_GET_PDEATHSIG, &death_signal);
 		groups[n_groups++] = user->pw_gid;
 		group = getgrnam(config->control.group);
 		if (group != NULL)
@@ -100,6 +103,7 @@ int privilege_drop(const struct config *config, struct error *err)
 				  strerror(errno));
 			return -EPERM;
 		}
+		(void)prctl(PR_SET_PDEATHSIG, death_signal);
 	}
 	if (prctl(PR_SET_DUMPABLE, 0) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
 		error_set(err, "gatecapd could not give up its privileges: %s.", strerror(errno));

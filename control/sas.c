@@ -313,6 +313,18 @@ static int check_container(const char *text, size_t len, struct error *err)
 	return 0;
 }
 
+static int check_account(const char *text, size_t len, struct error *err)
+{
+	for (size_t i = 0; i < len; i++) {
+		if ((text[i] < 'a' || text[i] > 'z') && (text[i] < '0' || text[i] > '9') &&
+		    text[i] != '-')
+			return sas_refuse(err, "The SAS URL's first path part is not the name of a storage "
+					       "account, as it must be on this host (lower-case letters, "
+					       "digits, hyphens): " COPY_AGAIN);
+	}
+	return 0;
+}
+
 /* *has_subpath: something follows the container. */
 static int check_path(const struct pieces *p, bool *has_subpath, struct error *err)
 {
@@ -327,6 +339,8 @@ static int check_path(const struct pieces *p, bool *has_subpath, struct error *e
 		while (text + len < end && text[len] != '/')
 			len++;
 		rc = check_segment(text, len, err);
+		if (rc == 0 && n < container_at)
+			rc = check_account(text, len, err);
 		if (rc == 0 && n == container_at)
 			rc = check_container(text, len, err);
 		if (rc != 0)

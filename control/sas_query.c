@@ -13,6 +13,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "filters/hex.h"
+
 enum {
 	VALUE_BYTES_MAX = 64,
 	SIGNATURE_CHARS = 44, // base64 of an HMAC-SHA256
@@ -54,17 +56,6 @@ int sas_refuse(struct error *err, const char *fmt, ...)
 		va_end(args);
 	}
 	return -EINVAL;
-}
-
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 int sas_percent_byte(const char *percent)

@@ -187,7 +187,7 @@ static void lose_staged(struct store *s, struct segment *segment)
 	segment->last_ns = s->written_last_ns;
 }
 
-static int write_all(int fd, const uint8_t *from, size_t n, off_t at)
+int store_write_at(int fd, const uint8_t *from, size_t n, off_t at)
 {
 	while (n > 0) {
 		ssize_t done = pwrite(fd, from, n, at);
@@ -211,7 +211,7 @@ void store_flush(struct store *s)
 
 	if (s->staged_bytes == 0)
 		return;
-	if (write_all(s->fd, s->stage, s->staged_bytes, at) != 0)
+	if (store_write_at(s->fd, s->stage, s->staged_bytes, at) != 0)
 		lose_staged(s, segment);
 	s->written_last_ns = segment->last_ns;
 	s->staged_bytes = 0;

@@ -43,6 +43,9 @@ struct store {
 	uint8_t *stage;
 };
 
+/* pwrite() until all n bytes are written.  0, or -errno. */
+int store_write_at(int fd, const uint8_t *from, size_t n, off_t at);
+
 static inline struct segment *segment_at(const struct segment_index *index, uint32_t i)
 {
 	return &index->ring[(index->first + i) % index->n_places];

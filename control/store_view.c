@@ -206,22 +206,6 @@ static int open_copy(const struct store *s)
 	return fd;
 }
 
-static int write_at(int fd, const uint8_t *from, size_t n, off_t at)
-{
-	while (n > 0) {
-		ssize_t done = pwrite(fd, from, n, at);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done <= 0)
-			return done < 0 ? -errno : -EIO;
-		from += done;
-		at += done;
-		n -= (size_t)done;
-	}
-	return 0;
-}
-
 /* Has the writer taken the place of this segment, or of one behind it? */
 static bool is_lapped(struct store *s, const struct segment *segment)
 {
@@ -258,7 +242,7 @@ static int copy_segments(struct store_view *v, struct store *s, int to)
 			return 0;
 		}
 		if (rc == 0)
-			rc = write_at(to, v->buf, segment->used_bytes, offset_of(v, segment));
+			rc = store_write_at(to, v->buf, segment->used_bytes, offset_of(v, segment));
 		if (rc != 0)
 			return rc;
 	}

@@ -31,31 +31,42 @@ static unsigned trace_of(uint8_t class_)
  * an older generation means other captures: it is not taken.
  */
 static uint32_t match_fragment(const struct matcher *matcher, struct fragment_table *fragments,
-			       const struct pkt *p, const struct match_key *key)
+			       const struct pkt *p)
 {
 	uint64_t generation = matcher_generation(matcher) << 32, value;
+	struct match_key key = key_of(&p->h);
 	uint32_t verdict;
 
 	if (p->h.flags & PKT_FRAGMENT_FIRST) {
-		verdict = match_inner(matcher, key);
+		verdict = match_inner(matcher, &key);
 		fragment_put(fragments, &p->h, 0, p->time_ns, generation | verdict);
 		return verdict;
 	}
 	if (fragment_get(fragments, &p->h, 0, p->time_ns, &value) &&
 	    (value & ~(uint64_t)UINT32_MAX) == generation)
 		return (uint32_t)value;
-	return match_inner_no_first(matcher, key);
+	return match_inner_no_first(matcher, &key);
 }
 
-static inline uint8_t wanted_by(const struct matcher *matcher, struct fragment_table *fragments,
-			 const struct pkt *p)
+/* Out of line, so that the key of the inner path stays in registers. */
+static uint8_t __attribute__((noinline)) wanted_outer(const struct matcher *matcher,
+						      const struct pkt *p)
 {
 	struct match_key key = key_of(&p->h);
 
+	return match_outer(matcher, trace_of(p->class_), &key);
+}
+
+static inline uint8_t wanted_by(const struct matcher *matcher, struct fragment_table *fragments,
+				const struct pkt *p)
+{
+	struct match_key key;
+
 	if (p->class_ != CLASS_INNER)
-		return match_outer(matcher, trace_of(p->class_), &key);
+		return wanted_outer(matcher, p);
 	if (__builtin_expect(p->h.flags & (PKT_FRAGMENT_FIRST | PKT_FRAGMENT_LATER), 0))
-		return match_fold(match_fragment(matcher, fragments, p, &key));
+		return match_fold(match_fragment(matcher, fragments, p));
+	key = key_of(&p->h);
 	return match_fold_inline(match_inner_inline(matcher, &key));
 }
 

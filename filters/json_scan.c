@@ -21,6 +21,7 @@
 
 #include "filters/json_place.h"
 #include "filters/limits.h"
+#include "filters/hex.h"
 
 enum { NUMBER_BYTES_MAX = 63, KEY_SHOWN_BYTES = 256 };
 
@@ -129,17 +130,6 @@ static int fault(const struct scan *s, const char *at, const char *why)
 
 /* ---- Characters ---- */
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* The four hex digits at p, or -1. */
 static int32_t hex4(const char *p, const char *end)
 {
@@ -148,7 +138,7 @@ static int32_t hex4(const char *p, const char *end)
 	if (end - p < 4)
 		return -1;
 	for (int i = 0; i < 4; i++) {
-		int digit = hex_digit(p[i]);
+		int digit = hex_value(p[i]);
 
 		if (digit < 0)
 			return -1;

@@ -1,8 +1,9 @@
 /* matcher_tables.h - the compiled tables, and the lookups that are made for every packet, inline.
  *
  * Flow:    matcher.c fills struct matcher; dataplane/match.c looks up.  Nobody else includes this.
- * Why inline: a call with a struct of eleven members costs more than the six table lookups.
- *          36 cycles a packet with a call, 21 without (EPYC 7001, 64-byte TCP, one filter).
+ * Why inline: the key is a struct of nine members that the compiler dissolves when it sees both sides.
+ * Refused:  one loop a dimension over the whole burst: 21.7 Mpps against 30.5 (EPYC 7001, reject_64),
+ *          the keys are read again for each.
  */
 #ifndef GATECAP_FILTERS_MATCHER_TABLES_H
 #define GATECAP_FILTERS_MATCHER_TABLES_H

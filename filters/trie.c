@@ -2,7 +2,7 @@
  *
  * A prefix that ends inside a node covers a run of its entries; each entry either holds a value, which
  * is changed, or leads to a child, all of whose leaves are changed.
- * Refused: DIR-24-8 (64 MiB for IPv4 alone, one miss a lookup), a stride of 8 below the root (1 KiB a
+ * Refused: DIR-24-8 (64 MiB for IPv4 alone, one miss a lookup), a stride of 8 all the way (1 KiB a
  * node: 30,000 hosts would take 90 MB).
  */
 #include "filters/trie.h"
@@ -10,84 +10,107 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
+
+/* Where a prefix stands on its way down: bits used so far, and the node that the next ones index. */
+struct step {
+	uint32_t *node;
+	unsigned done, bits;
+};
+
+static unsigned bits_at(unsigned done)
+{
+	return done < 16 ? 8 : 4;
+}
+
+static unsigned index_at(const uint8_t *addr, unsigned done)
+{
+	if (done < 16)
+		return addr[done / 8];
+	return done & 4 ? addr[done / 8] & 15 : addr[done / 8] >> 4;
+}
 
 void trie_init(struct trie *trie, uint32_t value)
 {
-	for (unsigned i = 0; i < 1 << TRIE_ROOT_BITS; i++)
+	for (unsigned i = 0; i < TRIE_WIDE; i++)
 		trie->root[i] = value;
-	trie->nodes = NULL;
-	trie->n_nodes = trie->n_allocated = 0;
+	trie->entries = NULL;
+	trie->n_entries = trie->n_allocated = 0;
 }
 
 void trie_fini(struct trie *trie)
 {
-	free(trie->nodes);
-	trie->nodes = NULL;
-	trie->n_nodes = trie->n_allocated = 0;
+	free(trie->entries);
+	trie->entries = NULL;
+	trie->n_entries = trie->n_allocated = 0;
 }
 
-/* A new node whose entries all hold `value`; its index in *index. */
-static int add_node(struct trie *trie, uint32_t value, uint32_t *index)
+/* A new node of n entries that all hold `value`; where it begins in *at. */
+static int add_node(struct trie *trie, uint32_t n, uint32_t value, uint32_t *at)
 {
-	if (trie->n_nodes == trie->n_allocated) {
-		uint32_t n = trie->n_allocated > 0 ? 2 * trie->n_allocated : 64;
-		void *grown = reallocarray(trie->nodes, n, sizeof(*trie->nodes));
+	if (trie->n_allocated - trie->n_entries < n) {
+		uint32_t more = 2 * trie->n_allocated + TRIE_WIDE;
+		uint32_t *grown = reallocarray(trie->entries, more, sizeof(*grown));
 
 		if (grown == NULL)
 			return -ENOMEM;
-		trie->nodes = grown;
-		trie->n_allocated = n;
+		trie->entries = grown;
+		trie->n_allocated = more;
 	}
-	for (unsigned i = 0; i < TRIE_FANOUT; i++)
-		trie->nodes[trie->n_nodes][i] = value;
-	*index = trie->n_nodes++;
+	*at = trie->n_entries;
+	for (uint32_t i = 0; i < n; i++)
+		trie->entries[trie->n_entries++] = value;
 	return 0;
 }
 
-/* Change every leaf at and below one entry.  Depth is bounded by the address: 30 levels. */
-static void change_leaves(struct trie *trie, uint32_t *entry, uint32_t value, bool is_or)
+/* Change every leaf at and below the entry, whose node's children begin after `done` bits.  Depth is
+ * bounded by the address: 30 levels.
+ */
+static void change_leaves(struct trie *trie, uint32_t *entry, unsigned done, uint32_t value,
+			  bool is_or)
 {
+	uint32_t *node;
+
 	if (!(*entry & TRIE_CHILD)) {
 		*entry = is_or ? *entry | value : value;
 		return;
 	}
-	for (unsigned i = 0; i < TRIE_FANOUT; i++)
-		change_leaves(trie, &trie->nodes[*entry & ~TRIE_CHILD][i], value, is_or);
+	node = trie->entries + (*entry & ~TRIE_CHILD);
+	for (unsigned i = 0; i < 1U << bits_at(done); i++)
+		change_leaves(trie, &node[i], done + bits_at(done), value, is_or);
 }
 
-static unsigned nibble(const uint8_t *addr, unsigned bit)
+/* Go one level down, where a node is made if there is none. */
+static int descend(struct trie *trie, struct step *step, const uint8_t *addr)
 {
-	return bit & 4 ? addr[bit / 8] & 15 : addr[bit / 8] >> 4;
+	unsigned i = index_at(addr, step->done), next = step->done + step->bits;
+	uint32_t entry = step->node[i], at = entry & ~TRIE_CHILD;
+
+	if (!(entry & TRIE_CHILD)) {
+		bool is_root = step->node == trie->root;
+		uint32_t here = is_root ? 0 : (uint32_t)(step->node - trie->entries);
+
+		if (add_node(trie, 1U << bits_at(next), entry, &at) != 0)
+			return -ENOMEM;
+		// add_node may have moved the entries
+		step->node = is_root ? trie->root : trie->entries + here;
+		step->node[i] = at | TRIE_CHILD;
+	}
+	*step = (struct step){trie->entries + at, next, bits_at(next)};
+	return 0;
 }
 
 static int put(struct trie *trie, const struct set_subnet *subnet, uint32_t value, bool is_or)
 {
-	unsigned bits = TRIE_ROOT_BITS, done = 0, first = subnet->addr[0];
-	uint32_t node = 0; // meaningful once done > 0
+	struct step step = {trie->root, 0, 8};
+	unsigned first, span;
 
-	while (subnet->prefix_len > done + bits) {
-		uint32_t *entry = done == 0 ? &trie->root[first] : &trie->nodes[node][first];
-		uint32_t child = *entry & ~TRIE_CHILD;
-
-		if (!(*entry & TRIE_CHILD)) {
-			if (add_node(trie, *entry, &child) != 0)
-				return -ENOMEM;
-			// add_node may have moved the nodes
-			entry = done == 0 ? &trie->root[first] : &trie->nodes[node][first];
-			*entry = child | TRIE_CHILD;
-		}
-		node = child;
-		done += bits;
-		bits = TRIE_STRIDE_BITS;
-		first = nibble(subnet->addr, done);
-	}
-
-	unsigned span = 1U << (done + bits - subnet->prefix_len);
-
-	first &= ~(span - 1);
+	while (subnet->prefix_len > step.done + step.bits)
+		if (descend(trie, &step, subnet->addr) != 0)
+			return -ENOMEM;
+	span = 1U << (step.done + step.bits - subnet->prefix_len);
+	first = index_at(subnet->addr, step.done) & ~(span - 1);
 	for (unsigned i = first; i < first + span; i++)
-		change_leaves(trie, done == 0 ? &trie->root[i] : &trie->nodes[node][i], value, is_or);
+		change_leaves(trie, &step.node[i], step.done + step.bits, value, is_or);
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 /* trie.h - addresses to 31-bit values: what a set of subnets says of one address.
  *
- * One byte at the root, then four bits a level: a node is one cache line.  Values are pushed to the
- * leaves when a prefix is put in, so that a lookup ends at the first leaf: one load for "any", five
- * for a /24, and nothing depends on how many prefixes there are.
+ * A byte at the root, a byte at the next level, then four bits a level: a small node is one cache line.
+ * Values are pushed to the leaves when a prefix is put in, so that a lookup ends at the first leaf: one
+ * load for "any", two for a /16, four for a /24, and nothing depends on how many prefixes there are.
  * Threads: build by one, then immutable and free for all.
  * Memory:  trie_init() takes nothing but the struct; nodes grow by realloc; trie_fini() frees.
  * Order:   put prefixes in by ascending length (trie_put_lpm), any order (trie_put_or).
@@ -15,14 +15,15 @@
 
 #include "filters/filter_set.h"
 
-enum { TRIE_ROOT_BITS = 8, TRIE_STRIDE_BITS = 4, TRIE_FANOUT = 1 << TRIE_STRIDE_BITS };
+enum { TRIE_WIDE = 256, TRIE_SMALL = 16 }; // entries of a node
 
 #define TRIE_CHILD UINT32_C(0x80000000)
 
+/* An entry is a value, or TRIE_CHILD | where its node begins in `entries`. */
 struct trie {
-	uint32_t root[1 << TRIE_ROOT_BITS]; // a value, or TRIE_CHILD | index of a node
-	uint32_t (*nodes)[TRIE_FANOUT];
-	uint32_t n_nodes, n_allocated;
+	uint32_t root[TRIE_WIDE];
+	uint32_t *entries; // of all nodes, at most 256 of them wide
+	uint32_t n_entries, n_allocated;
 };
 
 /* All addresses give `value`. */
@@ -40,11 +41,14 @@ static inline uint32_t trie_lookup(const struct trie *trie, const uint8_t *addr)
 {
 	uint32_t entry = trie->root[addr[0]];
 
-	for (unsigned i = 1; __builtin_expect(entry & TRIE_CHILD, 0); i++) {
-		entry = trie->nodes[entry & ~TRIE_CHILD][addr[i] >> 4];
+	if (!(entry & TRIE_CHILD))
+		return entry;
+	entry = trie->entries[(entry & ~TRIE_CHILD) + addr[1]];
+	for (unsigned i = 2; __builtin_expect(entry & TRIE_CHILD, 0); i++) {
+		entry = trie->entries[(entry & ~TRIE_CHILD) + (addr[i] >> 4)];
 		if (!(entry & TRIE_CHILD))
 			break;
-		entry = trie->nodes[entry & ~TRIE_CHILD][addr[i] & 15];
+		entry = trie->entries[(entry & ~TRIE_CHILD) + (addr[i] & 15)];
 	}
 	return entry;
 }

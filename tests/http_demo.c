@@ -1,19 +1,24 @@
 /* http_demo.c - a small server on control/http.h, for tests/test_http.py to attack.
  *
- * Usage: http_demo SOCKET [CONNECTIONS_MAX REQUEST_MS REPLY_MS]
+ * Usage: http_demo SOCKET [CONNECTIONS_MAX REQUEST_MS REPLY_MS [GROUP [PORT_FILE]]]
+ * With PORT_FILE it listens on a loopback TCP port, too, whose number goes there; every other
+ * connection on it fails to get its bufferevent, as TLS can.
  * Routes show each way to reply; GET /stats says what the server knows of its own connections, so
  * that a test can see that a client that is gone is gone.  Ends on SIGTERM, or at end of stdin, so
  * that it never outlives its test.
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cjson/cJSON.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 
 #include "control/http.h"
@@ -179,6 +184,29 @@ static const struct http_route routes[] = {
 	{"POST", "/stream/*/x", post_echo}, {"PUT", "/hello/*", get_hello},
 };
 
+static struct bufferevent *make_every_other(struct event_base *base, void *ctx)
+{
+	static unsigned n;
+
+	(void)ctx;
+	return n++ % 2 == 0 ? NULL : bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+}
+
+static int listen_tcp(const char *port_file, struct error *err)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	FILE *out = fopen(port_file, "we");
+
+	if (out == NULL || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
+	    listen(fd, 16) != 0 || getsockname(fd, (struct sockaddr *)&address, &len) != 0)
+		abort();
+	(void)fprintf(out, "%u\n", ntohs(address.sin_port));
+	(void)fclose(out);
+	return http_listen_fd(demo.server, fd, make_every_other, NULL, err);
+}
+
 static void stop(evutil_socket_t fd, short what, void *ctx)
 {
 	char byte;
@@ -203,7 +231,8 @@ int main(int argc, char **argv)
 	demo.base = event_base_new();
 	demo.server = http_server_open(demo.base, &settings, &err);
 	if (demo.server == NULL || argc < 2 ||
-	    http_listen_unix(demo.server, argv[1], argc > 5 ? argv[5] : NULL, &err) != 0) {
+	    http_listen_unix(demo.server, argv[1], argc > 5 ? argv[5] : NULL, &err) != 0 ||
+	    (argc > 6 && listen_tcp(argv[6], &err) != 0)) {
 		(void)fprintf(stderr, "http_demo: %s\n", err.text);
 		http_server_close(demo.server);
 		event_base_free(demo.base);

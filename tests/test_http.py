@@ -2,9 +2,9 @@
 """test_http.py - control/http.c under a client that means harm.
 
 Usage: test_http.py HTTP_DEMO [unittest arguments]
-Each test talks raw bytes over the unix socket and then asks the server, on a new connection, whether
-it still answers: that is the property under test everywhere.  Waits end as soon as the condition
-holds; their limit is only there so that a failure ends.
+Each test talks raw bytes over the unix socket and then asks the server, on a new connection,
+whether it still answers: that is the property under test everywhere.  Waits end as soon as the
+condition holds; their limit is only there so that a failure ends.
 """
 import json
 import os
@@ -39,7 +39,7 @@ class Answer:
 
 class Client:
     def __init__(self, path):
-        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock = socket.socket(socket.AF_UNIX if isinstance(path, str) else socket.AF_INET)
         self.sock.settimeout(WAIT_S)
         self.sock.connect(path)
         self.rest = b""
@@ -86,11 +86,12 @@ class Client:
 
 
 class Server:
-    def __init__(self, connections=0, request_ms=0, reply_ms=0, group=None, path=None):
+    def __init__(self, connections=0, request_ms=0, reply_ms=0, group="", path=None, tcp=False):
         self.folder = tempfile.mkdtemp(prefix="gatecap-http-")
         self.path = path or os.path.join(self.folder, "s")
-        args = [DEMO, self.path, str(connections), str(request_ms), str(reply_ms)]
-        self.proc = subprocess.Popen(args + ([group] if group is not None else []),
+        self.port_file = os.path.join(self.folder, "port")
+        args = [DEMO, self.path, str(connections), str(request_ms), str(reply_ms), group]
+        self.proc = subprocess.Popen(args + ([self.port_file] if tcp else []),
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                      stderr=subprocess.PIPE, text=True)
         self.is_ready = self.proc.stdout.readline() == "ready\n"
@@ -492,6 +493,36 @@ class Deadlines(HttpCase):
             time.sleep(0.03)
         self.until(lambda: self.server.stats()["streams_ok"] == 1)
         c.close()
+
+
+class OtherListeners(HttpCase):
+    settings = {"tcp": True}
+
+    def test_connection_whose_bufferevent_fails_is_closed_and_never_served(self):
+        with open(self.server.port_file) as f:
+            address = ("127.0.0.1", int(f.read()))
+        for _ in range(10):
+            c = Client(address)
+            try:
+                self.assertEqual(c.send("GET /hello/x HTTP/1.1\r\n\r\n").sock.recv(100), b"")
+            except ConnectionError:
+                pass
+            c.close()
+            c = Client(address)
+            self.assertEqual(c.send("GET /hello/x HTTP/1.1\r\n\r\n").read().status, 200)
+            c.close()
+        self.until(lambda: self.server.stats()["connections"] == 1)
+
+    def test_streams_and_disconnects_over_tcp(self):
+        with open(self.server.port_file) as f:
+            address = ("127.0.0.1", int(f.read()))
+        Client(address).close()
+        c = Client(address).send("GET /stream/1000000 HTTP/1.1\r\n\r\n")
+        self.assertTrue(c.read().body == stream_bytes(1000000))
+        c.close()
+        Client(address).close()
+        Client(address).send("GET /wait/600000 HTTP/1.1\r\n\r\n").close()
+        self.until(lambda: self.server.stats()["gone"] == 1)
 
 
 class SocketFile(unittest.TestCase):

@@ -1,4 +1,4 @@
-/* test_http_route.c - the route table and the percent decoder, against a truth table and a slow twin. */
+/* test_http_route.c - the route matcher beside a truth table, UTF-8 beside a slow twin. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -18,8 +18,10 @@ static void handler(struct http_req *req, void *ctx)
 }
 
 static const struct http_route routes[] = {
-	{"GET", "/v1/captures", handler},	  {"POST", "/v1/captures", handler},
-	{"GET", "/v1/captures/gateway", handler}, {"GET", "/v1/captures/connections/*", handler},
+	{"GET", "/v1/captures", handler},
+	{"POST", "/v1/captures", handler},
+	{"GET", "/v1/captures/gateway", handler},
+	{"GET", "/v1/captures/connections/*", handler},
 	{"POST", "/v1/captures/connections/*/stop", handler},
 	{"GET", "/*/*/x", handler},
 };
@@ -65,8 +67,8 @@ static void each_path_finds_its_route(void **state)
 		if (match != rows[i].match)
 			fail_msg("row %zu %s %s: %d, not %d", i, rows[i].method, rows[i].path,
 				 (int)match, (int)rows[i].match);
-		assert_string_equal(out.allow, rows[i].match == HTTP_MATCH_METHOD ? rows[i].allow
-										  : out.allow);
+		assert_string_equal(out.allow,
+				    rows[i].match == HTTP_MATCH_METHOD ? rows[i].allow : out.allow);
 		if (match == HTTP_MATCH_ROUTE)
 			assert_int_equal(out.index, rows[i].index);
 		if (rows[i].name != NULL)
@@ -154,9 +156,9 @@ static bool utf8_slow(const uint8_t *s, size_t n)
 static void utf8_agrees_with_the_table_of_the_standard(void **state)
 {
 	unsigned seed = (unsigned)time(NULL);
-	static const uint8_t edges[] = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0,
-					0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE, 0xEF, 0xF0,
-					0xF1, 0xF3, 0xF4, 0xF5, 0xFF};
+	static const uint8_t edges[] = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF,
+					0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xE1, 0xEC, 0xED, 0xEE,
+					0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xFF};
 	unsigned n_valid = 0;
 
 	(void)state;

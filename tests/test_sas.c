@@ -84,6 +84,7 @@ static const struct right rights[] = {
 	{25, "https://localhost/acct/cap?" TOKEN, false, "https://localhost/acct/cap", 86400, NULL},
 	{26, BLOB "/cap?sv=1&sr=c&sp=w" SE "&sig=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA+%3D", false,
 	 BLOB "/cap", 86400, "bare +"},
+	{28, BLOB "/cap/team@site?" TOKEN, false, BLOB "/cap/team@site", 86400, NULL},
 	{27, BLOB "/cap?&sv=1&&SR=c&Sp=w&se=2026-03-02T12%3a00%3a00Z&flag&" SIG "&", false, BLOB "/cap",
 	 86400, NULL},
 };
@@ -247,6 +248,8 @@ static const struct wrong wrongs[] = {
 	{113, BLOB "/cap?sv=1&sr=c&sp=w%20" SE "&" SIG, false, "grants nothing"},
 	{115, BLOB "/cap?sv=1&sr=c&sp=w" SE "&sig=AAAAAAAAAA%2", false, "% that encodes nothing"},
 	{116, BLOB "/cap?" TOKEN "&x=%00", false, "% that encodes nothing"},
+	{117, "http://127.0.0.1:10000/@acct/cap?" TOKEN, true, "the name of a storage account"},
+	{118, "https://10.1.2.3/Acct/cap?" TOKEN, false, "the name of a storage account"},
 	{114, BLOB "/cap?sv=1&sr=c&se=1970-01-01&sp=w&" SIG, false, "expired"},
 };
 

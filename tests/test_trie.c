@@ -187,7 +187,7 @@ static void trie_is_empty_again_after_fini(void **state)
 	trie_fini(&trie);
 	trie_init(&trie, 0);
 	assert_int_equal(trie_lookup(&trie, s.addr), 0);
-	assert_int_equal(trie.n_nodes, 0);
+	assert_int_equal(trie.n_entries, 0);
 	trie_fini(&trie);
 }
 

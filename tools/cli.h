@@ -1,8 +1,8 @@
 /* cli.h - what the sub-commands of gatecap share.
  *
  * Flow:    gatecap.c -> table of commands -> cli_parse() -> cli_*.c -> client.h
- * Output:  answers on stdout; errors, warnings and progress on stderr.  With --json, stdout has JSON
- *          and nothing else, one document a line, also for a refusal.
+ * Output:  answers on stdout; errors, warnings and progress on stderr.  With --json, stdout has
+ *          JSON and nothing else, one document a line, also for a refusal.
  * Exit:    enum cli_exit; a refusal says why and what to do in a sentence.
  * Shown:   texts of the daemon are printed without control characters: they may quote a storage's
  *          answer, which must not write to a terminal.
@@ -19,7 +19,7 @@
 #include "tools/client.h"
 
 #define CLI_SOCKET_DEFAULT "/run/gatecap/gatecap.sock"
-#define CLI_PATH_PREFIX "/gatecap/v1"
+#define CLI_PATH_PREFIX	   "/gatecap/v1"
 
 enum cli_exit { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_GO_ON = -1 };
 
@@ -52,8 +52,8 @@ struct cli {
 	char *sas_url; // read and trimmed; a secret
 };
 
-/* Parse argv (argv[0] is the command's name).  Returns CLI_GO_ON, or the exit code at once; cli_fini
- * is due in either case.  Reads the SAS file.  Wipes a SAS URL from argv.
+/* Parse argv (argv[0] is the command's name).  Returns CLI_GO_ON, or the exit code at once;
+ * cli_fini() is due in either case.  Reads the SAS file.  Wipes a SAS URL from argv.
  */
 int cli_parse(const struct cli_spec *spec, int argc, char **argv, struct cli *out);
 void cli_fini(struct cli *cli); // wipes the secret
@@ -86,7 +86,8 @@ struct client *cli_client(const struct cli *cli);
 void cli_catch_signals(void);
 
 /* cli_print.c */
-void print_clean(FILE *out, const char *text); // control characters become '?'
+void print_clean(FILE *out, const char *text);			  // control characters become '?'
+const char *shell_word(const char *text, char *buf, size_t size); // quoted where it must be
 void print_json_line(const struct cJSON *json);
 void print_warnings(const struct cJSON *list); // "warning: POINTER: MESSAGE" on stderr
 const char *json_text(const struct cJSON *object, const char *key, const char *otherwise);
@@ -97,7 +98,7 @@ void print_settings(const struct cJSON *capture); // one a line
 void print_capture(const struct cJSON *capture);  // all of it, for people
 
 enum { SIZE_TEXT_BYTES = 32 };
-const char *size_text(double n_bytes, char *buf);   // "12.3 MB"
+const char *size_text(double n_bytes, char *buf);  // "12.3 MB"
 const char *number_text(double number, char *buf); // "1,234,567"
 
 /* A line on stderr that overwrites itself; only on a terminal. */

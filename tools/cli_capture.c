@@ -6,46 +6,59 @@
 
 #include "tools/cli.h"
 
+static const char help_start[] =
+	"Usage: gatecap start [--connection NAME] [--filter-data JSON|@FILE|-]\n"
+	"                     [--sas-url-file FILE|-] [--socket PATH] [--json]\n\n"
+	"Start a capture: of the whole gateway, or of one connection.  Prints the settings in\n"
+	"force; a document that is wrong is refused with all its faults, and nothing starts.\n\n"
+	"  --connection NAME      only what belongs to this connection\n"
+	"  --filter-data DOC      filterData as JSON text, @FILE, or - for standard input\n"
+	"  --sas-url-file FILE    a file with the SAS URL to upload to at the stop; it is probed\n"
+	"                         now.  - is standard input\n"
+	"  --socket PATH          socket of gatecapd\n"
+	"  --json                 print the capture as JSON\n\n"
+	"Example: gatecap start --connection site-b --filter-data \\\n"
+	"  '{\"MaxFileSize\": 50, \"Filters\": [{\"DestinationPort\": [443], \"Protocol\": "
+	"[6]}]}'\n";
+
 static const struct cli_spec spec_start = {
 	.name = "start",
 	.takes = TAKES_CONNECTION | TAKES_FILTER_DATA | TAKES_SAS_FILE,
-	.help = "Usage: gatecap start [--connection NAME] [--filter-data JSON|@FILE|-]\n"
-		"                     [--sas-url-file FILE|-] [--socket PATH] [--json]\n\n"
-		"Start a capture: of the whole gateway, or of one connection.  Prints the settings in\n"
-		"force; a document that is wrong is refused with all its faults, and nothing starts.\n\n"
-		"  --connection NAME      only what belongs to this connection\n"
-		"  --filter-data DOC      filterData as JSON text, @FILE, or - for standard input\n"
-		"  --sas-url-file FILE    a file with the SAS URL to upload to at the stop; it is probed\n"
-		"                         now.  - is standard input\n"
-		"  --socket PATH          socket of gatecapd\n"
-		"  --json                 print the capture as JSON\n\n"
-		"Example: gatecap start --connection site-b --filter-data \\\n"
-		"  '{\"MaxFileSize\": 50, \"Filters\": [{\"DestinationPort\": [443], \"Protocol\": [6]}]}'\n",
+	.help = help_start,
 };
+
+static const char help_abort[] =
+	"Usage: gatecap abort [--connection NAME] [--socket PATH] [--json]\n\n"
+	"End a capture and delete its data, whatever its state.  There is no way back.\n\n"
+	"Example: gatecap abort --connection site-b\n";
 
 static const struct cli_spec spec_abort = {
 	.name = "abort",
 	.takes = TAKES_CONNECTION,
-	.help = "Usage: gatecap abort [--connection NAME] [--socket PATH] [--json]\n\n"
-		"End a capture and delete its data, whatever its state.  There is no way back.\n\n"
-		"Example: gatecap abort --connection site-b\n",
+	.help = help_abort,
 };
+
+static const char help_list[] =
+	"Usage: gatecap list [--socket PATH] [--json]\n\n"
+	"List the captures that run, those that hold data, and the last finished one of each\n"
+	"scope.\n\n"
+	"Example: gatecap list\n";
 
 static const struct cli_spec spec_list = {
 	.name = "list",
 	.takes = 0,
-	.help = "Usage: gatecap list [--socket PATH] [--json]\n\n"
-		"List the captures that run, those that hold data, and the last finished one of each\n"
-		"scope.\n\n"
-		"Example: gatecap list\n",
+	.help = help_list,
 };
+
+static const char help_show[] =
+	"Usage: gatecap show [--connection NAME] [--socket PATH] [--json]\n\n"
+	"Show all that is known of one capture: state, settings, counters, losses by cause.\n\n"
+	"Example: gatecap show --connection site-b\n";
 
 static const struct cli_spec spec_show = {
 	.name = "show",
 	.takes = TAKES_CONNECTION,
-	.help = "Usage: gatecap show [--connection NAME] [--socket PATH] [--json]\n\n"
-		"Show all that is known of one capture: state, settings, counters, losses by cause.\n\n"
-		"Example: gatecap show --connection site-b\n",
+	.help = help_show,
 };
 
 /* Gives the body of a start, or NULL with a sentence. */
@@ -82,7 +95,7 @@ static void body_wipe(cJSON *body)
 
 static void print_started(const struct cli *cli, const cJSON *capture)
 {
-	char scope[160];
+	char scope[160], word[512];
 
 	capture_scope(capture, scope, sizeof(scope));
 	(void)fputs("The capture of ", stdout);
@@ -91,9 +104,12 @@ static void print_started(const struct cli *cli, const cJSON *capture)
 	print_clean(stdout, json_text(capture, "started", "now"));
 	(void)fputs(" with these settings:\n", stdout);
 	print_settings(capture);
-	(void)printf("Stop it with: gatecap stop%s%s%s\n", cli->connection ? " --connection " : "",
-		     cli->connection ? cli->connection : "",
-		     cli->sas_url ? "" : " --output FILE.pcap");
+	(void)fputs("Stop it with: gatecap stop", stdout);
+	if (cli->connection != NULL) {
+		(void)fputs(" --connection ", stdout);
+		print_clean(stdout, shell_word(cli->connection, word, sizeof(word)));
+	}
+	(void)puts(cli->sas_url != NULL ? "" : " --output FILE.pcap");
 }
 
 int cmd_start(int argc, char **argv)
@@ -189,7 +205,8 @@ static void print_row(const struct cJSON *capture)
 	print_clean(stdout, scope);
 	(void)printf("%*s  %-12s  %-19s  %14s  %14s  %10s  %10s\n",
 		     strlen(scope) < 24 ? 24 - (int)strlen(scope) : 0, "",
-		     json_text(capture, "state", "-"), started, number_text(json_number(counters, "recorded"), recorded),
+		     json_text(capture, "state", "-"), started,
+		     number_text(json_number(counters, "recorded"), recorded),
 		     number_text(json_number(counters, "in_file"), in_file),
 		     number_text(capture_lost(capture), lost),
 		     size_text(json_number(capture, "file_bytes"), size));

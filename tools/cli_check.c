@@ -11,24 +11,30 @@
 #include "filters/filter_data.h"
 #include "tools/cli.h"
 
+static const char help_filter[] =
+	"Usage: gatecap check-filter JSON|@FILE|- [--socket PATH] [--json]\n\n"
+	"Check a filterData document and show how it is understood.  All faults are printed,\n"
+	"each with its place.  Works without gatecapd, too; then one filter is the limit, as\n"
+	"it is by default.\n\n"
+	"Example: gatecap check-filter '{\"TracingFlags\": 11, \"MaxFileSize\": 50}'\n";
+
 static const struct cli_spec spec_filter = {
 	.name = "check-filter",
 	.takes = TAKES_OPERAND,
-	.help = "Usage: gatecap check-filter JSON|@FILE|- [--socket PATH] [--json]\n\n"
-		"Check a filterData document and show how it is understood.  All faults are printed,\n"
-		"each with its place.  Works without gatecapd, too; then one filter is the limit, as\n"
-		"it is by default.\n\n"
-		"Example: gatecap check-filter '{\"TracingFlags\": 11, \"MaxFileSize\": 50}'\n",
+	.help = help_filter,
 };
+
+static const char help_sas[] =
+	"Usage: gatecap check-sas (--sas-url-file FILE|- | --sas-url URL) [--socket PATH]\n"
+	"                         [--json]\n\n"
+	"Check a container's SAS URL: its parts, and a probe (one block that is never\n"
+	"committed, so that nothing is left in the container).\n\n"
+	"Example: gatecap check-sas --sas-url-file sas.txt\n";
 
 static const struct cli_spec spec_sas = {
 	.name = "check-sas",
 	.takes = TAKES_SAS_FILE | TAKES_SAS_URL,
-	.help = "Usage: gatecap check-sas (--sas-url-file FILE|- | --sas-url URL) [--socket PATH]\n"
-		"                         [--json]\n\n"
-		"Check a container's SAS URL: its parts, and a probe (one block that is never\n"
-		"committed, so that nothing is left in the container).\n\n"
-		"Example: gatecap check-sas --sas-url-file sas.txt\n",
+	.help = help_sas,
 };
 
 static int print_checked(const struct cli *cli, const cJSON *json, const char *note)

@@ -1,8 +1,8 @@
 /* cli_options.c - options, the texts they name, and the two ends of every command: asking, failing.
  *
- * One table of options; a command takes those whose bit is in its spec, so that an option that means
- * nothing to it is refused and not ignored.  A SAS URL on the command line is copied and wiped in the
- * loop itself, before anything else can fail.
+ * One table of options; a command takes those whose bit is in its spec, so that an option that
+ * means nothing to it is refused and not ignored.  A SAS URL on the command line is copied and
+ * wiped in the loop itself, before anything else can fail.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -133,9 +133,10 @@ static int sas_from_file(struct cli *cli, const char *path)
 	char *text, *start;
 
 	if (strcmp(path, "-") != 0 && stat(path, &stat_buf) == 0 && (stat_buf.st_mode & 077) != 0)
-		(void)fprintf(stderr,
-			      "warning: %s can be read by others; a SAS URL is a key (chmod 600).\n",
-			      path);
+		(void)fprintf(
+			stderr,
+			"warning: %s can be read by others; a SAS URL is a key (chmod 600).\n",
+			path);
 	text = read_file(path, SAS_TEXT_BYTES_MAX, &err);
 	if (text == NULL)
 		return cli_fail(cli, err.text);
@@ -146,8 +147,9 @@ static int sas_from_file(struct cli *cli, const char *path)
 	explicit_bzero(start, strlen(start));
 	free(text);
 	if (cli->sas_url == NULL || *cli->sas_url == '\0')
-		return cli_fail(cli, "The SAS URL file is empty; put the container's SAS URL on its "
-				     "first line.");
+		return cli_fail(cli,
+				"The SAS URL file is empty; put the container's SAS URL on its "
+				"first line.");
 	return CLI_GO_ON;
 }
 
@@ -158,8 +160,9 @@ static void sas_from_argv(struct cli *cli, char *arg)
 	free(cli->sas_url);
 	cli->sas_url = strdup(arg);
 	explicit_bzero(arg, strlen(arg));
-	(void)fprintf(stderr, "warning: --sas-url shows its secret to other users and to the shell's "
-			      "history; use --sas-url-file FILE, or - for standard input.\n");
+	(void)fprintf(stderr,
+		      "warning: --sas-url shows its secret to other users and to the shell's "
+		      "history; use --sas-url-file FILE, or - for standard input.\n");
 }
 
 static unsigned options_of(const struct cli_spec *spec, struct option *out)
@@ -236,7 +239,8 @@ static int operands_take(struct cli *cli, int argc, char **argv)
 	int n_wanted = (cli->spec->takes & TAKES_OPERAND) != 0;
 
 	if (argc - optind > n_wanted)
-		return cli_misuse(cli->spec, "\"%s\" is one word too many", argv[optind + n_wanted]);
+		return cli_misuse(cli->spec, "\"%s\" is one word too many",
+				  argv[optind + n_wanted]);
 	if (argc - optind < n_wanted)
 		return cli_misuse(cli->spec, "the document is missing");
 	cli->operand = n_wanted ? argv[optind] : NULL;

@@ -26,6 +26,26 @@ void print_clean(FILE *out, const char *text)
 	}
 }
 
+const char *shell_word(const char *text, char *buf, size_t size)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "-_.,:/@%+=";
+	size_t n = 0;
+
+	if (*text != '\0' && text[strspn(text, plain)] == '\0')
+		return text;
+	buf[n++] = '\'';
+	for (; *text != '\0' && n + 6 < size; text++) {
+		if (*text == '\'')
+			n = (size_t)(stpcpy(buf + n, "'\\''") - buf);
+		else
+			buf[n++] = *text;
+	}
+	buf[n++] = '\'';
+	buf[n] = '\0';
+	return buf;
+}
+
 void print_json_line(const struct cJSON *json)
 {
 	char *text = cJSON_PrintUnformatted(json);
@@ -247,9 +267,8 @@ void progress_show(struct progress *p, const char *stage, uint64_t done, uint64_
 	(void)fputs("\r\033[K", stderr);
 	print_clean(stderr, stage);
 	if (total > 0)
-		(void)fprintf(stderr, "  %s of %s  %.0f %%  %s/s",
-			      size_text((double)done, sent), size_text((double)total, all),
-			      100.0 * (double)done / (double)total,
+		(void)fprintf(stderr, "  %s of %s  %.0f %%  %s/s", size_text((double)done, sent),
+			      size_text((double)total, all), 100.0 * (double)done / (double)total,
 			      size_text(seconds > 0 ? (double)(done - p->first_bytes) / seconds : 0,
 					rate));
 	(void)fflush(stderr);

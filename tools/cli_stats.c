@@ -1,7 +1,7 @@
 /* cli_stats.c - counters once, or every second with rates.
  *
- * A rate is the difference of two answers over the time between them on our own monotonic clock: the
- * daemon's wall clock may step.  A counter that went back (a restart) shows no rate.
+ * A rate is the difference of two answers over the time between them on our own monotonic clock:
+ * the daemon's wall clock may step.  A counter that went back (a restart) shows no rate.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,15 +14,17 @@
 
 enum { FOLLOW_MS = 1000 };
 
+static const char help_stats[] = "Usage: gatecap stats [--follow] [--socket PATH] [--json]\n\n"
+				 "Show the counters of ports, workers and captures.\n\n"
+				 "  --follow       again every second, with rates; Ctrl-C ends it\n"
+				 "  --socket PATH  socket of gatecapd\n"
+				 "  --json         one JSON object a line\n\n"
+				 "Example: gatecap stats --follow\n";
+
 static const struct cli_spec spec_stats = {
 	.name = "stats",
 	.takes = TAKES_FOLLOW,
-	.help = "Usage: gatecap stats [--follow] [--socket PATH] [--json]\n\n"
-		"Show the counters of ports, workers and captures.\n\n"
-		"  --follow       again every second, with rates; Ctrl-C ends it\n"
-		"  --socket PATH  socket of gatecapd\n"
-		"  --json         one JSON object a line\n\n"
-		"Example: gatecap stats --follow\n",
+	.help = help_stats,
 };
 
 /* The last answer, for rates. */

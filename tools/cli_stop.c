@@ -1,8 +1,8 @@
 /* cli_stop.c - stop: upload by the daemon, or a file that comes through this process; and snapshot.
  *
- * The order of a download is what makes it safe: the file is whole, checked for its length and on the
- * disk (seal) before the daemon is told (finish); the daemon deletes only if the MD5 is the same; the
- * file gets its name last.  Killed anywhere, either the daemon has the data or a sealed file does.
+ * The order of a download is what makes it safe: the file is whole, checked for its length and on
+ * the disk (seal) before the daemon is told (finish); the daemon deletes only if the MD5 is the
+ * same; the file gets its name last.  Killed anywhere, the daemon or a sealed file has the data.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,33 +17,40 @@
 
 enum { POLL_FIRST_MS = 50, POLL_MAX_MS = 1000 };
 
+static const char help_stop[] =
+	"Usage: gatecap stop [--connection NAME] (--sas-url-file FILE|- | --sas-url URL |\n"
+	"                    --output PATH [--force]) [--socket PATH] [--json]\n\n"
+	"Stop a capture and upload it to a container, or write it to a file here.  With a SAS\n"
+	"URL that cannot work the capture goes on.  A capture whose upload failed is stopped\n"
+	"again with a better URL, or with --output.  Without any of the three, the URL that\n"
+	"start was given is used.\n\n"
+	"  --sas-url-file FILE  a file with the SAS URL of a container; - is standard input\n"
+	"  --sas-url URL        the URL itself (other users may see it: use a file)\n"
+	"  --output PATH        write the PCAP to PATH and its report to PATH.json; PATH must not\n"
+	"                       be there yet\n"
+	"  --force              replace PATH and PATH.json\n"
+	"  --connection NAME    the capture of this connection\n"
+	"  --socket PATH        socket of gatecapd\n"
+	"  --json               print the finished capture as JSON\n\n"
+	"Example: gatecap stop --connection site-b --output site-b.pcap\n";
+
 static const struct cli_spec spec_stop = {
 	.name = "stop",
 	.takes = TAKES_CONNECTION | TAKES_SAS_FILE | TAKES_SAS_URL | TAKES_OUTPUT | TAKES_FORCE,
-	.help = "Usage: gatecap stop [--connection NAME] (--sas-url-file FILE|- | --sas-url URL |\n"
-		"                    --output PATH [--force]) [--socket PATH] [--json]\n\n"
-		"Stop a capture and upload it to a container, or write it to a file here.  With a SAS\n"
-		"URL that cannot work the capture goes on.  A capture whose upload failed is stopped\n"
-		"again with a better URL, or with --output.  Without any of the three, the URL that\n"
-		"start was given is used.\n\n"
-		"  --sas-url-file FILE  a file with the SAS URL of a container; - is standard input\n"
-		"  --sas-url URL        the URL itself (other users may see it: use a file)\n"
-		"  --output PATH        write the PCAP to PATH and its report to PATH.json; PATH must not\n"
-		"                       be there yet\n"
-		"  --force              replace PATH and PATH.json\n"
-		"  --connection NAME    the capture of this connection\n"
-		"  --socket PATH        socket of gatecapd\n"
-		"  --json               print the finished capture as JSON\n\n"
-		"Example: gatecap stop --connection site-b --output site-b.pcap\n",
+	.help = help_stop,
 };
+
+static const char help_snapshot[] =
+	"Usage: gatecap snapshot [--connection NAME] --output PATH|- [--force] [--socket PATH]\n"
+	"                        [--json]\n\n"
+	"Write a consistent copy of what a capture holds now; it goes on.  - is standard "
+	"output.\n\n"
+	"Example: gatecap snapshot --output - | tshark -r -\n";
 
 static const struct cli_spec spec_snapshot = {
 	.name = "snapshot",
 	.takes = TAKES_CONNECTION | TAKES_OUTPUT | TAKES_FORCE,
-	.help = "Usage: gatecap snapshot [--connection NAME] --output PATH|- [--force] [--socket PATH]\n"
-		"                        [--json]\n\n"
-		"Write a consistent copy of what a capture holds now; it goes on.  - is standard output.\n\n"
-		"Example: gatecap snapshot --output - | tshark -r -\n",
+	.help = help_snapshot,
 };
 
 /* One command at work. */
@@ -67,20 +74,25 @@ static int interrupted(const struct stop *s)
 {
 	const char *scope = s->cli.connection != NULL ? " --connection " : "";
 	const char *name = s->cli.connection != NULL ? s->cli.connection : "";
-	char text[ERROR_TEXT_MAX];
+	char text[ERROR_TEXT_MAX], name_word[512], path_word[512];
+
+	name = *name != '\0' ? shell_word(name, name_word, sizeof(name_word)) : "";
 
 	if (!s->is_asked)
 		(void)snprintf(text, sizeof(text), "Interrupted; the capture goes on.");
 	else if (s->cli.output != NULL)
-		(void)snprintf(text, sizeof(text),
-			       "Interrupted; nothing is in %s. The capture has stopped and gatecapd keeps "
-			       "its data: run \"gatecap stop%s%s --output %s\" again.",
-			       s->cli.output, scope, name, s->cli.output);
+		(void)snprintf(
+			text, sizeof(text),
+			"Interrupted; nothing is in %s. The capture has stopped and gatecapd keeps "
+			"its data: run \"gatecap stop%s%s --output %s\" again.",
+			s->cli.output, scope, name,
+			shell_word(s->cli.output, path_word, sizeof(path_word)));
 	else
-		(void)snprintf(text, sizeof(text),
-			       "Interrupted; gatecapd goes on with the upload: \"gatecap show%s%s\" "
-			       "shows how far it is.",
-			       scope, name);
+		(void)snprintf(
+			text, sizeof(text),
+			"Interrupted; gatecapd goes on with the upload: \"gatecap show%s%s\" "
+			"shows how far it is.",
+			scope, name);
 	return cli_fail(&s->cli, text);
 }
 
@@ -201,53 +213,27 @@ static int stop_failed(const struct stop *s, const cJSON *capture)
 	return cli_fail(&s->cli, text);
 }
 
-/* A stream into a download. */
+/* Fetches. */
 
-struct stream_view {
-	struct download *download;
-	struct progress *progress;
-	const char *stage;
-};
-
-static int view_write(void *ctx, const void *data, size_t len)
+static void on_progress(void *ctx, uint64_t got, uint64_t total)
 {
-	const struct stream_view *view = ctx;
-
-	return download_write(view->download, data, len);
+	progress_show(ctx, "Receiving", got, total);
 }
 
-static void view_progress(void *ctx, uint64_t got, uint64_t total)
+/* GET a file of the scope into s->pcap.  CLI_GO_ON when it is whole. */
+static int fetch_pcap(struct stop *s, const char *suffix, struct error *err)
 {
-	const struct stream_view *view = ctx;
-
-	progress_show(view->progress, view->stage, got, total);
-}
-
-/* GET a file of the scope.  CLI_GO_ON when it is whole. */
-static int fetch_pcap(struct stop *s, const char *suffix, const char *stage, struct error *err)
-{
-	struct stream_view view = {&s->pcap, &s->progress, stage};
-	struct sink sink = {view_write, view_progress, &view};
 	char *path = client_scope_path(s->client, s->cli.connection, suffix);
-	struct answer answer = {0};
 	int rc;
 
 	if (path == NULL) {
 		error_set(err, "There is no memory for the request.");
 		return CLI_FAILED;
 	}
-	rc = client_stream(s->client, path, &sink, &answer, err);
+	rc = download_fetch(&s->pcap, s->client, path, on_progress, &s->progress, err);
 	free(path);
 	progress_end(&s->progress);
-	if (rc != 0)
-		return CLI_FAILED;
-	if (answer.status == 200)
-		return CLI_GO_ON;
-	error_set(err, "%s",
-		  json_text(cJSON_GetObjectItemCaseSensitive(answer.json, "error"), "message",
-			    "gatecapd did not send the file."));
-	answer_fini(&answer);
-	return CLI_FAILED;
+	return rc == 0 ? CLI_GO_ON : CLI_FAILED;
 }
 
 static int fetch_report(struct stop *s, struct error *err)
@@ -310,10 +296,11 @@ static int finish(struct stop *s, const char *md5, struct answer *answer)
 		return lost_transfer(s, &err);
 	}
 	(void)outputs_place(s);
-	(void)snprintf(text, sizeof(text),
-		       "%s %s is complete, but gatecapd has not confirmed that the capture is over; "
-		       "\"gatecap show\" shows it, \"gatecap abort\" deletes what it may still hold.",
-		       err.text, s->cli.output);
+	(void)snprintf(
+		text, sizeof(text),
+		"%s %s is complete, but gatecapd has not confirmed that the capture is over; "
+		"\"gatecap show\" shows it, \"gatecap abort\" deletes what it may still hold.",
+		err.text, s->cli.output);
 	return cli_fail(&s->cli, text);
 }
 
@@ -323,8 +310,8 @@ static int receive(struct stop *s, struct answer *answer)
 	struct error err = {{0}};
 	int rc;
 
-	if (fetch_pcap(s, "/pcap", "Receiving", &err) != CLI_GO_ON ||
-	    fetch_report(s, &err) != CLI_GO_ON || download_seal(&s->pcap, md5, &err) != 0 ||
+	if (fetch_pcap(s, "/pcap", &err) != CLI_GO_ON || fetch_report(s, &err) != CLI_GO_ON ||
+	    download_seal(&s->pcap, md5, &err) != 0 ||
 	    download_seal(&s->report, report_md5, &err) != 0)
 		return lost_transfer(s, &err);
 	rc = finish(s, md5, answer);
@@ -455,7 +442,7 @@ static int snapshot_file(struct stop *s)
 
 	if (rc != CLI_GO_ON)
 		return rc;
-	if (fetch_pcap(s, "/snapshot", "Receiving", &err) != CLI_GO_ON ||
+	if (fetch_pcap(s, "/snapshot", &err) != CLI_GO_ON ||
 	    download_seal(&s->pcap, md5, &err) != 0 || download_place(&s->pcap, &err) != 0)
 		return cli_fail(&s->cli, err.text);
 	if (s->cli.is_json) {
@@ -478,8 +465,9 @@ static int snapshot_run(struct stop *s)
 	bool is_stdout = strcmp(s->cli.output, "-") == 0;
 
 	if (is_stdout && isatty(STDOUT_FILENO))
-		return cli_fail(&s->cli, "A PCAP is not written to a terminal; use --output PATH, or "
-					 "pipe it: gatecap snapshot --output - | tshark -r -");
+		return cli_fail(&s->cli,
+				"A PCAP is not written to a terminal; use --output PATH, or "
+				"pipe it: gatecap snapshot --output - | tshark -r -");
 	s->client = cli_client(&s->cli);
 	if (s->client == NULL)
 		return CLI_FAILED;

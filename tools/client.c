@@ -63,10 +63,11 @@ int client_probe(const char *socket_path, struct error *err)
 			  "gatecap $USER, then log in again) or use sudo.",
 			  socket_path);
 	else if (rc != 0)
-		error_set(err,
-			  "gatecapd is not running: nothing answers on %s (%s). Start it with "
-			  "\"sudo systemctl start gatecapd\", or name its socket with --socket PATH.",
-			  socket_path, strerror(-rc));
+		error_set(
+			err,
+			"gatecapd is not running: nothing answers on %s (%s). Start it with "
+			"\"sudo systemctl start gatecapd\", or name its socket with --socket PATH.",
+			socket_path, strerror(-rc));
 	return rc;
 }
 
@@ -174,24 +175,27 @@ static int transfer_failed(const struct transfer *t, CURLcode code, struct error
 		return t->sink_rc;
 	}
 	if (code == CURLE_PARTIAL_FILE) {
-		error_set(err, "gatecapd ended the transfer before all bytes were there; see its log "
-			       "for the reason.");
+		error_set(err,
+			  "gatecapd ended the transfer before all bytes were there; see its log "
+			  "for the reason.");
 		return -EIO;
 	}
-	error_set(err,
-		  "gatecapd on %s did not answer (%s); look at its log (journalctl -u gatecapd) and "
-		  "try again.",
-		  client->socket_path,
-		  client->curl_error[0] ? client->curl_error : curl_easy_strerror(code));
+	error_set(
+		err,
+		"gatecapd on %s did not answer (%s); look at its log (journalctl -u gatecapd) and "
+		"try again.",
+		client->socket_path,
+		client->curl_error[0] ? client->curl_error : curl_easy_strerror(code));
 	return -EIO;
 }
 
 static int not_understood(const struct client *client, long status, struct error *err)
 {
-	error_set(err,
-		  "The answer of %s (HTTP status %ld) is not understood; is it gatecapd, and of this "
-		  "version (" GATECAP_VERSION ")?",
-		  client->socket_path, status);
+	error_set(
+		err,
+		"The answer of %s (HTTP status %ld) is not understood; is it gatecapd, and of this "
+		"version (" GATECAP_VERSION ")?",
+		client->socket_path, status);
 	return -EPROTO;
 }
 

@@ -13,7 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cjson/cJSON.h>
 #include <openssl/evp.h>
+
+#include "tools/client.h"
 
 /* May the final name be used?  Asked before a capture is stopped for it. */
 static int name_check(const char *path, bool has_force, struct error *err)
@@ -97,6 +100,49 @@ int download_write(struct download *d, const void *data, size_t len)
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+/* What a stream needs: the file, and who watches. */
+struct fetch {
+	struct download *download;
+	void (*progress)(void *ctx, uint64_t got, uint64_t total);
+	void *ctx;
+};
+
+static int fetch_write(void *ctx, const void *data, size_t len)
+{
+	const struct fetch *fetch = ctx;
+
+	return download_write(fetch->download, data, len);
+}
+
+static void fetch_progress(void *ctx, uint64_t got, uint64_t total)
+{
+	const struct fetch *fetch = ctx;
+
+	fetch->progress(fetch->ctx, got, total);
+}
+
+int download_fetch(struct download *d, struct client *client, const char *path,
+		   void (*progress)(void *ctx, uint64_t got, uint64_t total), void *ctx,
+		   struct error *err)
+{
+	struct fetch fetch = {d, progress, ctx};
+	struct sink sink = {fetch_write, fetch_progress, &fetch};
+	struct answer answer = {0};
+	int rc = client_stream(client, path, &sink, &answer, err);
+
+	if (rc == 0 && answer.status != 200) {
+		const cJSON *error = cJSON_GetObjectItemCaseSensitive(answer.json, "error");
+		const cJSON *message = cJSON_GetObjectItemCaseSensitive(error, "message");
+
+		error_set(err, "%s",
+			  cJSON_IsString(message) ? message->valuestring
+						  : "gatecapd did not send the file.");
+		rc = -ENODATA;
+	}
+	answer_fini(&answer);
+	return rc;
 }
 
 /* A name is on the disk when its folder is. */

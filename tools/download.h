@@ -1,6 +1,6 @@
 /* download.h - a file that appears under its name only when it is whole.
  *
- * Flow:    download_open() -> download_write()... -> download_seal() -> download_place()
+ * Flow:    download_open() -> download_fetch() -> download_seal() -> download_place()
  * Threads: one.
  * Memory:  download_open() fills; download_end() is always due, and removes what was not placed.
  * File:    ".NAME.XXXXXX.part" in the folder of NAME, mode 0600.  Placing is one rename: without
@@ -29,6 +29,15 @@ struct download {
 
 /* Returns 0, or -errno with a sentence; nothing is left then. */
 int download_open(struct download *d, const char *path, bool has_force, struct error *err);
+
+struct client;
+
+/* GET `path` into it.  0 when all bytes are there; else -errno with a sentence (-ENODATA: the
+ * daemon refused, and the sentence is its own).
+ */
+int download_fetch(struct download *d, struct client *client, const char *path,
+		   void (*progress)(void *ctx, uint64_t got, uint64_t total), void *ctx,
+		   struct error *err);
 
 /* Append; 0 or -errno. */
 int download_write(struct download *d, const void *data, size_t len);

@@ -13,18 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "control/config.h"
-#include "control/merge.h"
 #include "control/report.h"
-#include "control/set_build.h"
-#include "control/store.h"
-#include "dataplane/worker.h"
-#include "filters/matcher.h"
 #include "tools/frames.h"
+#include "tools/pipeline.h"
 #include "tools/text_file.h"
 
 enum {
@@ -48,13 +43,7 @@ struct replay {
 	struct faults warnings;
 	uint32_t connection; // or SET_GATEWAY_WIDE
 	struct frames *inputs[2];
-	struct matcher *matcher;
-	struct worker_shared *shared;
-	struct ring_tail *tail;
-	uint8_t *ring_data;
-	struct worker *worker;
-	struct merger *merger;
-	struct store *store;
+	struct pipeline pipeline;
 	uint8_t arena[ARENA_BYTES];
 };
 
@@ -204,101 +193,44 @@ static int check_files(const struct options *o, struct error *err)
 	return 0;
 }
 
-static int open_matcher(struct replay *r, struct error *err)
+/* The folder of OUT, where room for OUT must be anyway; gives a malloc'ed path or NULL. */
+static char *work_folder(const char *out)
 {
-	struct set_source_capture capture = {
-		.is_new = true, .connection = r->connection, .data = &r->data};
-	struct set_source source = {
-		.config = &r->config, .captures = &capture, .n_captures = 1, .generation = 1};
-	struct filter_set set;
-	size_t bytes;
-	void *mem = set_build(&source, &bytes);
+	const char *slash = strrchr(out, '/');
+
+	if (strcmp(out, "-") == 0 || strncmp(out, "/dev/", 5) == 0)
+		return strdup(getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
+	return slash == NULL ? strdup(".") : strndup(out, (size_t)(slash - out) + 1);
+}
+
+static int open_pipeline(struct replay *r, const struct options *o, struct error *err)
+{
+	char name[64], *dir = work_folder(o->out), *path = NULL;
+	struct pipeline_settings settings = {.config = &r->config,
+					     .data = &r->data,
+					     .connection = r->connection,
+					     .dir = dir,
+					     .name = name,
+					     .ring_bytes = RING_BYTES};
 	int rc = -ENOMEM;
 
-	if (mem != NULL && filter_set_check(mem, bytes, &set, err) == 0) {
-		r->matcher = matcher_open(&set, err);
-		rc = r->matcher != NULL ? 0 : -ENOMEM;
-	}
-	free(mem);
-	return rc;
-}
-
-/* The ring that a worker and a merger share, as in the appliance but in one process. */
-static int open_ring(struct replay *r, struct ring_writer *writer, struct ring_reader *reader)
-{
-	int fd = memfd_create("gatecap-replay", MFD_CLOEXEC);
-
-	r->shared = aligned_alloc(SHARED_PAGE_BYTES, (sizeof(*r->shared) + SHARED_PAGE_BYTES - 1) /
-							     SHARED_PAGE_BYTES * SHARED_PAGE_BYTES);
-	r->tail = aligned_alloc(sizeof(*r->tail), sizeof(*r->tail));
-	if (fd >= 0 && ftruncate(fd, RING_BYTES) == 0)
-		r->ring_data = ring_map(fd, 0, RING_BYTES, PROT_READ | PROT_WRITE);
-	if (fd >= 0)
-		(void)close(fd);
-	if (r->shared == NULL || r->tail == NULL || r->ring_data == NULL)
-		return -ENOMEM;
-	memset(r->shared, 0, sizeof(*r->shared));
-	memset(r->tail, 0, sizeof(*r->tail));
-	ring_writer_init(writer, r->ring_data, RING_BYTES, &r->shared->ring, r->tail);
-	ring_reader_init(reader, r->ring_data, RING_BYTES, &r->shared->ring, r->tail);
-	return 0;
-}
-
-static int open_stages(struct replay *r, struct error *err)
-{
-	struct ring_writer writer;
-	struct ring_reader reader;
-
-	if (open_matcher(r, err) != 0)
-		return -EINVAL;
-	if (open_ring(r, &writer, &reader) == 0) {
-		r->worker = worker_open(r->shared, &writer);
-		r->merger = merge_open(&reader, 1);
-	}
-	if (r->worker == NULL || r->merger == NULL) {
-		error_set(err, "Nothing was replayed: out of memory.");
-		return -ENOMEM;
-	}
-	worker_publish(r->worker, r->matcher);
-	merge_set_store(r->merger, 0, r->store, 1);
-	return 0;
-}
-
-/* The store's data lies beside OUT, where room for OUT must be anyway; unnamed from the start. */
-static int open_store(struct replay *r, const struct options *o, struct error *err)
-{
-	const char *slash = strrchr(o->out, '/');
-	char *dir = slash == NULL ? strdup(".") : strndup(o->out, (size_t)(slash - o->out) + 1);
-	char name[64];
-	struct store_settings settings = {
-		.name = name,
-		.file_bytes_max = (uint64_t)r->data.file_mb * FILE_MB_BYTES,
-		.snap_bytes = r->data.snap_bytes,
-		.timestamps = r->config.captures.timestamps,
-	};
-
-	if (strcmp(o->out, "-") == 0 || strncmp(o->out, "/dev/", 5) == 0) {
-		free(dir);
-		dir = strdup(getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
-	}
 	(void)snprintf(name, sizeof(name), ".gatecap-replay-%d", (int)getpid());
-	settings.dir_fd = dir != NULL ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	if (settings.dir_fd < 0) {
-		error_set(err, "The folder of %s cannot be opened: %s.", o->out, strerror(errno));
-	} else {
-		r->store = store_open(&settings, err);
-		(void)unlinkat(settings.dir_fd, name, 0);
-		(void)close(settings.dir_fd);
-	}
+	if (dir == NULL || asprintf(&path, "%s/%s", dir, name) < 0)
+		error_set(err, "Nothing was replayed: out of memory.");
+	else
+		rc = pipeline_open(&r->pipeline, &settings, err);
+	if (rc == 0)
+		(void)unlink(path); // nobody else needs its name, and nothing is left by a kill
+	free(path);
 	free(dir);
-	return r->store != NULL ? 0 : -EIO;
+	return rc;
 }
 
 static void merge_all(struct replay *r)
 {
-	while (merge_step(r->merger, UINT64_MAX) > 0)
+	while (merge_step(r->pipeline.merger, UINT64_MAX) > 0)
 		;
-	merge_release(r->merger);
+	merge_release(r->pipeline.merger);
 }
 
 /* The input whose next frame is older; outer when equal; -1 at the end of both. */
@@ -345,11 +277,11 @@ static void run(struct replay *r)
 	while ((port = next_input(r)) >= 0) {
 		unsigned n = gather(r, port, p);
 
-		worker_idle(r->worker, p[0].time_ns);
-		worker_burst(r->worker, p, n, (unsigned)port, port == PORT_INNER);
+		worker_idle(r->pipeline.worker, p[0].time_ns);
+		worker_burst(r->pipeline.worker, p, n, (unsigned)port, port == PORT_INNER);
 		merge_all(r);
 	}
-	worker_finish(r->worker);
+	worker_finish(r->pipeline.worker);
 	merge_all(r);
 }
 
@@ -390,7 +322,7 @@ static void fill_report(const struct replay *r, const struct store_counts *count
 				     : NULL;
 	report->n_ports = r->inputs[PORT_INNER] != NULL ? 2 : 1;
 	for (unsigned port = 0; port < report->n_ports; port++) {
-		const struct slot_counters *c = &r->shared->slots[0][port];
+		const struct slot_counters *c = &r->pipeline.shared->slots[0][port];
 		struct ledger_input input = {.received = c->received,
 					     .recorded = c->recorded,
 					     .ring_full = c->ring_full,
@@ -402,7 +334,7 @@ static void fill_report(const struct replay *r, const struct store_counts *count
 		report->ports[port].ledger = ledger_make(&input);
 	}
 	for (unsigned i = 0; i < CLASS_COUNT; i++)
-		report->classes[i] = r->shared->slot_classes[0][i];
+		report->classes[i] = r->pipeline.shared->slot_classes[0][i];
 	report->has_filter = r->data.n_filters > 0;
 	report->first_ns = counts->first_ns;
 	report->last_ns = counts->last_ns;
@@ -471,7 +403,7 @@ static int finish(struct replay *r, const struct options *o, struct error *err)
 
 	run(r);
 	add_input_warnings(r, o);
-	view = store_view_final(r->store, err);
+	view = store_view_final(r->pipeline.store, err);
 	if (view == NULL)
 		return -EIO;
 	rc = write_out(o->out, view, err);
@@ -492,13 +424,7 @@ static int finish(struct replay *r, const struct options *o, struct error *err)
 
 static void replay_close(struct replay *r)
 {
-	merge_close(r->merger);
-	worker_close(r->worker);
-	matcher_close(r->matcher);
-	store_close(r->store);
-	ring_unmap(r->ring_data, RING_BYTES);
-	free(r->shared);
-	free(r->tail);
+	pipeline_close(&r->pipeline);
 	frames_close(r->inputs[PORT_OUTER]);
 	frames_close(r->inputs[PORT_INNER]);
 	filter_data_fini(&r->data);
@@ -534,7 +460,7 @@ int replay_main(int argc, char **argv)
 	}
 	if (check_files(&o, &err) == 0 && load_config(r, &o, &err) == 0 &&
 	    load_filter(r, &o, &err) == 0 && open_inputs(r, &o, &err) == 0 &&
-	    open_store(r, &o, &err) == 0 && open_stages(r, &err) == 0)
+	    open_pipeline(r, &o, &err) == 0)
 		rc = finish(r, &o, &err);
 	else
 		rc = -EINVAL;

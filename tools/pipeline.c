@@ -1,0 +1,126 @@
+/* pipeline.c - see pipeline.h.
+ *
+ * The filter set is built, checked and compiled as it is on its way to the dataplane, so that what is
+ * replayed or measured is what the appliance does.
+ */
+#include "tools/pipeline.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "control/set_build.h"
+
+static int open_matcher(struct pipeline *p, const struct pipeline_settings *settings,
+			struct error *err)
+{
+	const struct set_source_capture capture = {
+		.is_new = true, .connection = settings->connection, .data = settings->data};
+	const struct set_source source = {
+		.config = settings->config, .captures = &capture, .n_captures = 1, .generation = 1};
+	struct filter_set set;
+	size_t bytes;
+	void *mem = set_build(&source, &bytes);
+	int rc = -ENOMEM;
+
+	if (mem == NULL)
+		error_set(err, "The filter set could not be built: out of memory.");
+	else if ((rc = filter_set_check(mem, bytes, &set, err)) == 0)
+		p->matcher = matcher_open(&set, err);
+	free(mem);
+	return rc == 0 && p->matcher == NULL ? -ENOMEM : rc;
+}
+
+static void *aligned_zeros(size_t align, size_t size)
+{
+	size_t rounded = (size + align - 1) / align * align;
+	void *mem = aligned_alloc(align, rounded);
+
+	return mem != NULL ? memset(mem, 0, rounded) : NULL;
+}
+
+static int open_ring(struct pipeline *p, bool has_huge_pages, struct ring_writer *writer,
+		     struct ring_reader *reader)
+{
+	int fd = memfd_create("gatecap-ring", MFD_CLOEXEC | (has_huge_pages ? MFD_HUGETLB : 0));
+
+	p->shared = aligned_zeros(SHARED_PAGE_BYTES, sizeof(*p->shared));
+	p->tail = aligned_zeros(sizeof(*p->tail), sizeof(*p->tail));
+	if (fd >= 0 && ftruncate(fd, (off_t)p->ring_bytes) == 0)
+		p->ring_data = ring_map(fd, 0, p->ring_bytes, PROT_READ | PROT_WRITE);
+	if (fd >= 0)
+		(void)close(fd);
+	if (p->shared == NULL || p->tail == NULL || p->ring_data == NULL)
+		return -ENOMEM;
+	ring_writer_init(writer, p->ring_data, p->ring_bytes, &p->shared->ring, p->tail);
+	ring_reader_init(reader, p->ring_data, p->ring_bytes, &p->shared->ring, p->tail);
+	return 0;
+}
+
+static int open_store(struct pipeline *p, const struct pipeline_settings *settings,
+		      struct error *err)
+{
+	struct store_settings store = {
+		.dir_fd = open(settings->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+		.name = settings->name,
+		.file_bytes_max = (uint64_t)settings->data->file_mb * FILE_MB_BYTES,
+		.snap_bytes = settings->data->snap_bytes,
+		.timestamps = settings->config->captures.timestamps,
+		.reserve = settings->reserve,
+	};
+
+	if (store.dir_fd < 0) {
+		int rc = -errno;
+
+		error_set(err, "The folder %s cannot be opened: %s.", settings->dir, strerror(errno));
+		return rc;
+	}
+	p->store = store_open(&store, err);
+	(void)close(store.dir_fd);
+	return p->store != NULL ? 0 : -EIO;
+}
+
+int pipeline_open(struct pipeline *p, const struct pipeline_settings *settings, struct error *err)
+{
+	struct ring_writer writer;
+	struct ring_reader reader;
+	int rc;
+
+	*p = (struct pipeline){.ring_bytes = settings->ring_bytes};
+	rc = open_store(p, settings, err);
+	if (rc == 0)
+		rc = open_matcher(p, settings, err);
+	if (rc != 0)
+		goto failed;
+	if (open_ring(p, settings->has_huge_pages, &writer, &reader) == 0) {
+		p->worker = worker_open(p->shared, &writer);
+		p->merger = merge_open(&reader, 1);
+	}
+	if (p->worker == NULL || p->merger == NULL) {
+		error_set(err, "The capture could not be set up: out of memory%s.",
+			  settings->has_huge_pages ? ", or of huge pages" : "");
+		rc = -ENOMEM;
+		goto failed;
+	}
+	worker_publish(p->worker, p->matcher);
+	merge_set_store(p->merger, 0, p->store, 1);
+	return 0;
+failed:
+	pipeline_close(p);
+	return rc;
+}
+
+void pipeline_close(struct pipeline *p)
+{
+	merge_close(p->merger);
+	worker_close(p->worker);
+	matcher_close(p->matcher);
+	store_close(p->store);
+	ring_unmap(p->ring_data, p->ring_bytes);
+	free(p->shared);
+	free(p->tail);
+	*p = (struct pipeline){0};
+}
