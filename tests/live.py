@@ -525,7 +525,7 @@ class Live(unittest.TestCase):
         self.assertEqual((answer.status, answer.code), (status, code), answer)
         for word in words:
             self.assertIn(word, answer.message)
-        self.assertRegex(answer.message, r"\.$", "a whole sentence")
+        self.assertRegex(answer.message, r"[.?]$", "a whole sentence")
         return answer.json["error"]
 
     def assert_books_balance(self, report, final=True):
