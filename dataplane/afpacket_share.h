@@ -1,12 +1,13 @@
-/* afpacket_share.h - the socket filter by which each queue of an interface takes its share of frames.
+/* afpacket_share.h - programs for the kernel: which queue of an interface a frame belongs to.
  *
- * Flow:    afpacket_share_build() -> SO_ATTACH_FILTER of queue i of n -> the kernel asks it for each frame
- * Memory:  the program is the caller's; SO_ATTACH_FILTER copies it.
+ * Flow:    afpacket_share_fanout() -> PACKET_FANOUT_DATA of the group of all queues; or
+ *          afpacket_share_filter() -> SO_ATTACH_FILTER of each queue, which then takes its share.
+ * Memory:  the program is the caller's; setsockopt() copies it.
  * Share:   a hash of the two IP addresses, the same in both directions and for all fragments of a
  *          packet; up to VLAN_TAGS_MAX tags are looked behind.  What is not IP, or is cut before its
- *          addresses end: queue 0.  For any frame exactly one of the n programs says yes.
- * Snap:    a frame that is taken is cut to AFPACKET_SNAP_BYTES; its original length stays.
- * Proof:   tests/test_afpacket.c (against a plain twin, in libpcap's interpreter), test_dataplane.py
+ *          addresses end: queue 0.  Of n filters exactly one says yes to a frame.
+ * Snap:    a frame that a filter takes is cut to AFPACKET_SNAP_BYTES; its original length stays.
+ * Proof:   tests/test_afpacket.c (against a plain twin, in two interpreters), test_dataplane.py
  */
 #ifndef GATECAP_DATAPLANE_AFPACKET_SHARE_H
 #define GATECAP_DATAPLANE_AFPACKET_SHARE_H
@@ -26,8 +27,16 @@ struct afpacket_share {
 	unsigned short n;
 };
 
-/* The program of queue `queue` of n_queues.  has_ethernet: the socket shows frames, not IP packets. */
-void afpacket_share_build(struct afpacket_share *out, unsigned queue, unsigned n_queues,
-			  bool has_ethernet);
+/* Gives the queue; for Ethernet only. */
+void afpacket_share_fanout(struct afpacket_share *out, unsigned n_queues);
+
+/* Takes what belongs to `queue`; of one queue: all.  has_ethernet: the socket shows frames, not IP
+ * packets.
+ */
+void afpacket_share_filter(struct afpacket_share *out, unsigned queue, unsigned n_queues,
+			   bool has_ethernet);
+
+/* Takes nothing. */
+void afpacket_share_nothing(struct afpacket_share *out);
 
 #endif

@@ -7,8 +7,7 @@
  * A block is shown when it is full or after a time-out, which on kernels before 6.18 is counted in ticks:
  * up to 8 ms with HZ=250.  So the time of the burst would be wrong by as much; the kernel's own stamps are not.
  *
- * Sockets are bound only when all rings are there, and take their share from the first frame on: none is
- * seen twice.  Being promiscuous is a membership of the first socket: the kernel takes it back when the
+ * Sockets take nothing until all are bound and know their share: none is seen twice.  Being promiscuous is a membership of the first socket: the kernel takes it back when the
  * process ends, however it ends.
  */
 #include "dataplane/afpacket_source.h"
@@ -53,6 +52,8 @@ struct afpacket_source {
 	unsigned n_queues;
 	struct queue queues[];
 };
+
+#define NO_FILTER "the kernel does not take the filter of a queue"
 
 /* ---- opening ---- */
 
@@ -107,6 +108,13 @@ static int set(int fd, int level, int option, const void *value, size_t size)
 	return setsockopt(fd, level, option, value, (socklen_t)size);
 }
 
+static int attach(const struct queue *queue, struct afpacket_share *share)
+{
+	const struct sock_fprog program = {.len = share->n, .filter = share->code};
+
+	return set(queue->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
 static int open_queue(struct afpacket_source *source, unsigned index, struct error *err)
 {
 	const int version = TPACKET_V3, reserve = AFPACKET_RESERVE_BYTES;
@@ -120,17 +128,15 @@ static int open_queue(struct afpacket_source *source, unsigned index, struct err
 	};
 	struct queue *queue = &source->queues[index];
 	struct afpacket_share share;
-	struct sock_fprog program = {.filter = share.code};
 	void *memory;
 
 	// Without Ethernet the kernel takes whatever link header there is off, and says what follows.
 	queue->fd = socket(AF_PACKET, (source->has_ethernet ? SOCK_RAW : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
 	if (queue->fd < 0)
 		return refuse(source, "there is no packet socket", err);
-	afpacket_share_build(&share, index, source->n_queues, source->has_ethernet);
-	program.len = share.n;
-	if (set(queue->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) != 0)
-		return refuse(source, "the kernel does not take the filter of a queue", err);
+	afpacket_share_nothing(&share);
+	if (attach(queue, &share) != 0)
+		return refuse(source, NO_FILTER, err);
 	if (set(queue->fd, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)) != 0 ||
 	    set(queue->fd, SOL_PACKET, PACKET_RESERVE, &reserve, sizeof(reserve)) != 0 ||
 	    set(queue->fd, SOL_PACKET, PACKET_RX_RING, &ring, sizeof(ring)) != 0)
@@ -153,6 +159,54 @@ static int bind_queue(struct afpacket_source *source, unsigned index, struct err
 
 	if (bind(source->queues[index].fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
 		return refuse(source, "a socket cannot be bound to it", err);
+	return 0;
+}
+
+/* Make one group of all queues.  Returns 0, or -errno: of the first queue, nothing has happened. */
+static int join_fanout(const struct afpacket_source *source, unsigned *n_joined)
+{
+	uint32_t group = (PACKET_FANOUT_CBPF | PACKET_FANOUT_FLAG_UNIQUEID) << 16;
+	socklen_t size = sizeof(group);
+	struct afpacket_share share;
+	struct sock_fprog program = {.filter = share.code};
+
+	for (*n_joined = 0; *n_joined < source->n_queues; ++*n_joined) {
+		int fd = source->queues[*n_joined].fd;
+
+		if (set(fd, SOL_PACKET, PACKET_FANOUT, &group, sizeof(group)) != 0)
+			return -errno;
+		if (*n_joined > 0)
+			continue;
+		// The kernel chose a number: the others join under it.
+		if (getsockopt(fd, SOL_PACKET, PACKET_FANOUT, &group, &size) != 0)
+			return -errno;
+	}
+	afpacket_share_fanout(&share, source->n_queues);
+	program.len = share.n;
+	if (set(source->queues[0].fd, SOL_PACKET, PACKET_FANOUT_DATA, &program, sizeof(program)) != 0)
+		return -errno;
+	return 0;
+}
+
+/* Let the frames in, each into its queue. */
+static int open_gates(const struct afpacket_source *source, struct error *err)
+{
+	unsigned n_joined = 0;
+	bool is_group = source->n_queues > 1 && source->has_ethernet &&
+			join_fanout(source, &n_joined) == 0;
+
+	if (!is_group && n_joined > 0)
+		return refuse(source, "its queues cannot be made one group", err);
+	for (unsigned i = 0; i < source->n_queues; i++) {
+		struct afpacket_share share;
+
+		if (is_group)
+			afpacket_share_filter(&share, 0, 1, true);
+		else
+			afpacket_share_filter(&share, i, source->n_queues, source->has_ethernet);
+		if (attach(&source->queues[i], &share) != 0)
+			return refuse(source, NO_FILTER, err);
+	}
 	return 0;
 }
 
@@ -197,6 +251,8 @@ struct afpacket_source *afpacket_source_open(const char *interface, unsigned n_q
 		rc = open_queue(source, i, err);
 	for (unsigned i = 0; i < n_queues && rc == 0; i++)
 		rc = bind_queue(source, i, err);
+	if (rc == 0)
+		rc = open_gates(source, err);
 	if (rc != 0) {
 		afpacket_source_close(source);
 		return NULL;

@@ -9,7 +9,8 @@
  *          its last frame was among them.
  * System calls: none in burst and free; the kernel says in shared memory that a block is full, or that
  *          AFPACKET_RETIRE_MS are over.
- * Queues:  one socket each, which takes its share (afpacket_share.h).
+ * Queues:  one socket each; both directions and all fragments of a pair of IP addresses meet in one
+ *          (afpacket_share.h).
  * Frames:  as received and as sent (afpacket_block.h); up to AFPACKET_SNAP_BYTES of each, and its
  *          original length.  A frame that the loopback interface carries is seen twice: sent, received.
  * Time:    the kernel's stamp, as far as it is not before first_ns.  A frame may be AFPACKET_LAG_NS old

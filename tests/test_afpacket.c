@@ -130,7 +130,7 @@ static void check_shares(const struct frame *f, unsigned n_queues, bool has_ethe
 	for (unsigned q = 0; q < n_queues; q++) {
 		uint32_t taken;
 
-		afpacket_share_build(&share, q, n_queues, has_ethernet);
+		afpacket_share_filter(&share, q, n_queues, has_ethernet);
 		taken = bpf_filter((const struct bpf_insn *)share.code, f->data, f->len, f->len);
 		assert_int_equal(taken, q == wanted ? AFPACKET_SNAP_BYTES : 0);
 		assert_int_equal(kernel_filter(&share, f), q == wanted ? f->len : 0);
@@ -147,6 +147,49 @@ static void each_frame_is_taken_by_the_one_queue_that_its_addresses_name(void **
 		struct frame f = random_frame(&d, has_ethernet);
 
 		check_shares(&f, 1 + dice_below(&d, QUEUES_MAX), has_ethernet);
+	}
+}
+
+/* The answer of the fanout program: what the kernel says beside the frame is written into it. */
+static unsigned fanout_queue(const struct frame *f, unsigned n_queues, bool is_sent)
+{
+	uint32_t skip = is_sent ? 0 : 14;
+	struct afpacket_share share;
+	unsigned n_found = 0;
+
+	afpacket_share_fanout(&share, n_queues);
+	for (unsigned i = 0; i < share.n; i++) {
+		struct sock_filter *op = &share.code[i];
+
+		if (BPF_CLASS(op->code) != BPF_LD || op->k < (uint32_t)SKF_AD_OFF)
+			continue;
+		n_found++;
+		if (op->k == (uint32_t)(SKF_AD_OFF + SKF_AD_PKTTYPE))
+			op->k = is_sent ? PACKET_OUTGOING : PACKET_HOST;
+		else if (op->k == (uint32_t)(SKF_AD_OFF + SKF_AD_PROTOCOL))
+			op->k = f->data[12] * 256u + f->data[13];
+		else
+			fail_msg("what is 0x%x?", op->k);
+		op->code = BPF_LD | BPF_IMM;
+	}
+	assert_int_equal(n_found, 2);
+	return bpf_filter((const struct bpf_insn *)share.code, f->data + skip, f->len - skip,
+			  f->len - skip);
+}
+
+static void fanout_names_the_same_queue_as_the_filters_sent_or_received(void **state)
+{
+	struct dice d = dice_open("test_afpacket");
+
+	(void)state;
+	for (unsigned i = 0; i < 20000; i++) {
+		struct frame f = random_frame(&d, true);
+		unsigned n_queues = 2 + dice_below(&d, QUEUES_MAX);
+
+		if (f.len < 14)
+			continue; // no driver hands it up
+		assert_int_equal(fanout_queue(&f, n_queues, true), slow_queue(&f, n_queues, true));
+		assert_int_equal(fanout_queue(&f, n_queues, false), slow_queue(&f, n_queues, true));
 	}
 }
 
@@ -188,7 +231,7 @@ static void directions_and_fragments_of_a_pair_share_a_queue_and_pairs_spread(vo
 			for (unsigned q = 0; q < QUEUES; q++) {
 				struct afpacket_share share;
 
-				afpacket_share_build(&share, q, QUEUES, true);
+				afpacket_share_filter(&share, q, QUEUES, true);
 				if (bpf_filter((const struct bpf_insn *)share.code, f.data, f.len, f.len) > 0)
 					taken_by = q;
 			}
@@ -207,9 +250,9 @@ static void longest_programs_fit(void **state)
 	struct afpacket_share share;
 
 	(void)state;
-	afpacket_share_build(&share, WORKERS_MAX - 1, WORKERS_MAX, true);
+	afpacket_share_filter(&share, WORKERS_MAX - 1, WORKERS_MAX, true);
 	assert_in_range(share.n, 1, AFPACKET_SHARE_MAX);
-	afpacket_share_build(&share, WORKERS_MAX - 1, WORKERS_MAX, false);
+	afpacket_share_fanout(&share, WORKERS_MAX);
 	assert_in_range(share.n, 1, AFPACKET_SHARE_MAX);
 }
 
@@ -490,6 +533,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_frame_is_taken_by_the_one_queue_that_its_addresses_name),
+		cmocka_unit_test(fanout_names_the_same_queue_as_the_filters_sent_or_received),
 		cmocka_unit_test(directions_and_fragments_of_a_pair_share_a_queue_and_pairs_spread),
 		cmocka_unit_test(longest_programs_fit),
 		cmocka_unit_test(vlan_tag_goes_back_to_where_it_was),
