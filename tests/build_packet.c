@@ -13,7 +13,8 @@ enum { GUARD_BYTES = 1 << 19, PAGE_BYTES = 4096 };
 void put_bytes(struct build *b, const void *data, uint32_t len)
 {
 	assert(b->len + len <= sizeof(b->bytes));
-	memcpy(b->bytes + b->len, data, len);
+	if (len > 0) // data may be NULL then, which memcpy() may not be given
+		memcpy(b->bytes + b->len, data, len);
 	b->len += len;
 }
 
