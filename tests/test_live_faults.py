@@ -484,33 +484,61 @@ class LongUse(Faults):
             self.assertEqual(len(gw.get("/captures").json["captures"]), 1, "the last of its scope")
 
 
+class Names(Faults):
+    def test_a_peer_is_found_by_its_name_whatever_becomes_of_other_names(self):
+        here, there = bytes([127, 0, 0, 1]), bytes([10, 0, 9, 2])
+        frames = [f._replace(time_ns=f.time_ns // 16, data=f.data[:26] + f.data[26:34].replace(
+            there, here) + f.data[34:]) for f in data_frames(OUTER)]
+        config = base_config(wan=("outer", self.file("named.pcap", primed(frames, 0)), {"loops": 0}))
+        config["connections"] = [
+            {"name": "lost", "type": "IPsec", "peer": {"names": ["no-such-host.invalid"]}},
+            {"name": "here", "type": "IPsec", "peer": {"names": ["localhost"]}}]
+        with Appliance(config) as gw:
+            gw.start("lost")
+            gw.start("here")
+            gw.wait_recorded(50, "here")
+            self.assertEqual(gw.show("lost")["counters"]["recorded"], 0)
+            self.assertIn("1 peer names could not be resolved", gw.log())
+
+
 class Time(Faults):
     """The wall clock is moved under gatecapd (wall_clock.c)."""
 
+    needs_storage = True
+
+    def set(self, gw, seconds):
+        with open(self.clock, "w", encoding="utf-8") as out:
+            out.write(str(seconds))
+        os.chmod(self.clock, 0o644)
+        if gw:
+            until(lambda: abs(self.now(gw) - time.time() - seconds) < 60, "the clock is set")
+
+    def never_fetched(self, gw):
+        gw.stop(download=True)
+        gw.wait_state(None, "Uploading")
+
+    def failed(self, gw):
+        denied = {n: {"kind": "status", "status": 403, "code": "X"} for n in range(2, 9)}
+        with FaultProxy(self.storage.port, denied) as proxy:
+            self.assertEqual(gw.stop_to(self.through(proxy))["state"], "UploadFailed")
+
     def test_kept_data_outlives_a_clock_set_back_and_not_its_days(self):
-        clock = self.file("clock")
-        with open(clock, "w", encoding="utf-8") as out:
-            out.write("0")
-        os.chmod(clock, 0o644)
-        env = {"LD_PRELOAD": Programs.path("tests/wall_clock.so"), "GATECAP_TEST_CLOCK": clock}
-        with Appliance(self.config(), env=env) as gw:
-            gw.start()
-            gw.wait_played()
-            want = gw.snapshot()
-            gw.stop(download=True)
-            gw.wait_state(None, "Uploading")
-            gw.get("/captures/gateway/pcap")  # without finish: nobody has said that it arrived
-            gw.stop(download=True)
-            for seconds in (-3600, 6 * 86400):
-                with open(clock, "w", encoding="utf-8") as out:
-                    out.write(str(seconds))
-                until(lambda: abs(self.now(gw) - time.time() - seconds) < 60, "the clock is set")
-                self.assertTrue(gw.snapshot() == want, f"{seconds} s")
-            with open(clock, "w", encoding="utf-8") as out:
-                out.write(str(7 * 86400 + 60))
-            until(lambda: gw.get("/captures/gateway").status == 404, "it is deleted after its days")
-            self.assertIn("is deleted: it was not fetched for 7 days", gw.log())
-            self.assertEqual(os.listdir(gw.state_dir), [])
+        self.clock = self.file("clock")
+        env = {"LD_PRELOAD": Programs.path("tests/wall_clock.so"), "GATECAP_TEST_CLOCK": self.clock}
+        for keep in (self.failed, self.never_fetched):
+            self.set(None, 0)
+            with self.subTest(keep.__name__), Appliance(self.config(), env=env) as gw:
+                gw.start()
+                gw.wait_played()
+                want = gw.snapshot()
+                keep(gw)
+                for seconds in (-3600, 6 * 86400):
+                    self.set(gw, seconds)
+                    self.assertTrue(gw.snapshot() == want, f"{seconds} s")
+                self.set(gw, 7 * 86400 + 60)
+                until(lambda: gw.get("/captures/gateway").status == 404, "it is deleted")
+                self.assertIn("is deleted: it was not fetched for 7 days", gw.log())
+                self.assertEqual(os.listdir(gw.state_dir), [])
 
     def now(self, gw):
         import calendar
