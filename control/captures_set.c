@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "control/captures_internal.h"
-#include "control/log.h"
+#include "filters/log.h"
 #include "control/set_build.h"
 
 enum { DRAIN_MS_MAX = 2000 };

@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "control/log.h"
+#include "filters/log.h"
 #include "dataplane/dp_proto.h"
 
 enum { N_FDS = 2 };

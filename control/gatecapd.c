@@ -16,7 +16,7 @@
 #include "control/check_config.h"
 #include "control/config.h"
 #include "control/http.h"
-#include "control/log.h"
+#include "filters/log.h"
 #include "control/loop_post.h"
 #include "control/privilege.h"
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/log.h"
+#include "filters/log.h"
 #include "control/loop_post.h"
 
 /* One name of one connection. */

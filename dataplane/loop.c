@@ -17,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "control/log.h"
+#include "filters/log.h"
 #include "dataplane/worker.h"
 
 enum {

@@ -26,7 +26,7 @@
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
 
-#include "control/log.h"
+#include "filters/log.h"
 #include "dataplane/afpacket_source.h"
 #include "dataplane/eal_args.h"
 #include "dataplane/pcap_source.h"
