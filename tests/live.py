@@ -13,6 +13,7 @@ import collections
 import contextlib
 import glob
 import grp
+import hashlib
 import http.client
 import json
 import os
@@ -409,7 +410,6 @@ class Appliance:
         return self.fetch(connection)
 
     def fetch(self, connection=None):
-        import hashlib
         answer = self.get(scope_path(connection) + "/pcap")
         if answer.status != 200:
             raise Refused(answer)

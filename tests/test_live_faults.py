@@ -5,6 +5,7 @@
 
 Where memory faults are looked for gatecapd is the sanitizer build; GATECAP_SEED repeats a soak.
 """
+import calendar
 import contextlib
 import hashlib
 import http.client
@@ -14,10 +15,7 @@ import random
 import re
 import signal
 import socket
-import subprocess
-import threading
 import time
-import unittest
 
 from live import (API, Appliance, Live, Programs, Refused, UnixConnection, assert_opens_clean,
                   base_config, data_frames, main, primed, read_pcap, scope_path, until)
@@ -541,7 +539,6 @@ class Time(Faults):
                 self.assertEqual(os.listdir(gw.state_dir), [])
 
     def now(self, gw):
-        import calendar
         text = gw.get("/stats").json["time"]
         return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
 
