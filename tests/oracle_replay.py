@@ -25,6 +25,7 @@ Why our filter and tshark's are written differently, rule by rule:
 Exit: 0, or 1 when anything differs.  77 (skipped) when tshark is missing.
 """
 
+import concurrent.futures
 import functools
 import ipaddress
 import json
@@ -231,9 +232,9 @@ def check_outer(gatecap, folder, path):
 
 
 def part_outer(gatecap, root, folder):
-    for place in oracle.folders(root):
-        for path in oracle.capture_files(place):
-            check_outer(gatecap, folder, path)
+    paths = [path for place in oracle.folders(root) for path in oracle.capture_files(place)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:  # tshark's start is most of it
+        list(pool.map(lambda path: check_outer(gatecap, tempfile.mkdtemp(dir=folder), path), paths))
 
 
 # Inner captures.
