@@ -303,7 +303,7 @@ class Wrap(Live):
 
     def test_a_small_file_wraps_many_times_and_every_packet_is_accounted_for(self):
         path = self.file("outer.pcap", primed(data_frames(*OUTER), 0))
-        config = base_config(wan=("outer", path, {"loops": 3000, "pace": "fast", "queues": 2}))
+        config = base_config(wan=("outer", path, {"loops": 10000, "pace": "fast", "queues": 2}))
         config["dataplane"]["workers"] = 2
         with Appliance(config) as gw:
             gw.start(filter_data={"MaxFileSize": 1, "MaxPacketBufferSize": self.SNAP})
@@ -316,9 +316,9 @@ class Wrap(Live):
             report = gw.report()
         self.assert_books_balance(report)
         received = report["received"]
-        self.assertEqual(received, 3000 * len(read_pcap(path)), "of every loop, every frame")
+        self.assertEqual(received, 10000 * len(read_pcap(path)), "of every loop, every frame")
         self.assertEqual(report["in_file"], len(read_pcap(data)))
-        self.assertGreater(report["overwritten"], 5 * report["in_file"], "it wrapped many times")
+        self.assertGreater(report["overwritten"], 3 * report["in_file"], "it wrapped many times")
         self.check_file(data)
         self.assertGreater(len(data), self.FILE_MAX - self.SNAP - 16, "full but for one record")
         self.assertEqual(capture["file_bytes"], len(data))
