@@ -303,7 +303,7 @@ class Wrap(Live):
 
     def test_a_small_file_wraps_many_times_and_every_packet_is_accounted_for(self):
         path = self.file("outer.pcap", primed(data_frames(*OUTER), 0))
-        config = base_config(wan=("outer", path, {"loops": 3000, "pace": "fast", "queues": 2}))
+        config = base_config(wan=("outer", path, {"loops": 10000, "pace": "fast", "queues": 2}))
         config["dataplane"]["workers"] = 2
         with Appliance(config) as gw:
             gw.start(filter_data={"MaxFileSize": 1, "MaxPacketBufferSize": self.SNAP})
@@ -316,10 +316,11 @@ class Wrap(Live):
             report = gw.report()
         self.assert_books_balance(report)
         received = report["received"]
-        self.assertEqual(received, 3000 * len(read_pcap(path)), "of every loop, every frame")
+        self.assertEqual(received, 10000 * len(read_pcap(path)), "of every loop, every frame")
         self.assertEqual(report["in_file"], len(read_pcap(data)))
-        self.assertGreater(report["overwritten"], 5 * report["in_file"], "it wrapped many times")
+        self.assertGreater(report["overwritten"], 3 * report["in_file"], "it wrapped many times")
         self.check_file(data)
+        self.assertGreater(len(data), self.FILE_MAX - self.SNAP - 16, "full but for one record")
         self.assertEqual(capture["file_bytes"], len(data))
         whole = self.file("whole.pcap")
         with open(whole, "wb") as out:
@@ -328,11 +329,10 @@ class Wrap(Live):
         print(f"{n_snapshots} snapshots while it ran; lost {report['lost']}")
 
     def check_file(self, data):
+        """Whole records in order; a snapshot may be short: what is lapped while it is copied goes."""
         frames = read_pcap(data)
         self.assertLessEqual(len(data), self.FILE_MAX)
         self.assertTrue(all(a.time_ns <= b.time_ns for a, b in zip(frames, frames[1:])))
-        if len(data) > self.FILE_MAX // 2:
-            self.assertGreater(len(data), self.FILE_MAX - self.SNAP - 16)
 
 
 class CheckConfig(Live):
