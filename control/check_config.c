@@ -52,7 +52,8 @@ static void print_memory(FILE *out, const struct config *config)
 	print_row(out, "dataplane: flow and fragment tables", tables, "a worker's tables, each");
 	print_row(out, "dataplane: pcap: ports", pcap, "twice the files, in memory");
 	print_row(out, "gatecapd: stores", stores, "captures.max_running x (stage + segment)");
-	print_row(out, "gatecapd: uploads", uploads, "max_running x blocks in flight x block_bytes");
+	print_row(out, "gatecapd: uploads", uploads,
+		  "max_running x blocks in flight x block_bytes");
 	print_row(out, "in all, at the most", eal + rings + tables + pcap + stores + uploads,
 		  "without the programs themselves and the filter lists");
 }
@@ -62,7 +63,8 @@ static void print_cores(FILE *out, const struct config *config)
 	(void)fprintf(out, "Cores\n");
 	for (unsigned i = 0; i < config->dataplane.n_workers; i++) {
 		if (config->dataplane.cores[i] >= 0)
-			(void)fprintf(out, "  worker %u: core %d, %s\n", i, config->dataplane.cores[i],
+			(void)fprintf(out, "  worker %u: core %d, %s\n", i,
+				      config->dataplane.cores[i],
 				      config->dataplane.idle == IDLE_POLL ? "all of it"
 									  : "asleep when idle");
 		else
@@ -75,15 +77,17 @@ static void print_cores(FILE *out, const struct config *config)
 
 void check_config_print(FILE *out, const struct config *config)
 {
-	(void)fprintf(out, "Gateway %s: %u connections, %u ports, %u workers\n", config->gateway.name,
-		      config->n_connections, config->n_ports, config->dataplane.n_workers);
+	(void)fprintf(out, "Gateway %s: %u connections, %u ports, %u workers\n",
+		      config->gateway.name, config->n_connections, config->n_ports,
+		      config->dataplane.n_workers);
 	print_memory(out, config);
 	print_cores(out, config);
 	(void)fprintf(out, "Disk, in %s\n", config->control.state_dir);
-	print_row(out, "captures at the largest MaxFileSize",
-		  config->captures.running_max *
-			  store_disk_bytes((uint64_t)FILE_MB_MAX * FILE_MB_BYTES, SNAP_BYTES_DEFAULT),
-		  "max_running x 500 MB, reserved at start");
+	print_row(
+		out, "captures at the largest MaxFileSize",
+		config->captures.running_max *
+			store_disk_bytes((uint64_t)FILE_MB_MAX * FILE_MB_BYTES, SNAP_BYTES_DEFAULT),
+		"max_running x 500 MB, reserved at start");
 }
 
 static void print_port(FILE *out, const struct port_config *port)

@@ -17,16 +17,16 @@
 #include "filters/error.h"
 
 /* Why a packet that was wanted is in no file. */
-#define LOST_LIST(X)                                                                               \
-	X(NIC, "nic")		  /* the device had no room for it */                              \
-	X(RING_FULL, "ring_full") /* the worker's ring had none: control was too slow */           \
+#define LOST_LIST(X)                                                                     \
+	X(NIC, "nic")		  /* the device had no room for it */                    \
+	X(RING_FULL, "ring_full") /* the worker's ring had none: control was too slow */ \
 	X(DISK, "disk")		  /* the store could not be written */
 
 enum lost_cause {
 #define X(name, text) LOST_##name,
 	LOST_LIST(X)
 #undef X
-	LOST_COUNT,
+		LOST_COUNT,
 };
 
 struct ledger {
@@ -60,8 +60,8 @@ struct report_port {
 };
 
 struct report {
-	const char *gateway;	// NULL: not shown (replay shows it too)
-	const char *connection; // NULL: gateway-wide
+	const char *gateway;	      // NULL: not shown (replay shows it too)
+	const char *connection;	      // NULL: gateway-wide
 	const char *filter_data_json; // normalised, or NULL
 	struct report_port ports[PORTS_MAX];
 	unsigned n_ports;
@@ -70,7 +70,7 @@ struct report {
 	uint64_t first_ns, last_ns;    // of the records in the file, wall clock; 0: none
 	uint64_t lost_first_ns, lost_last_ns; // wall clock; 0: nothing lost
 	uint64_t file_bytes;
-	const struct gap *gaps;	       // any: the books are not exact
+	const struct gap *gaps; // any: the books are not exact
 	unsigned n_gaps;
 	const struct faults *warnings; // or NULL
 	const struct faults *notes;    // or NULL

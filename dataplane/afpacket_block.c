@@ -19,7 +19,7 @@ enum {
 	TYPE_LEAST = 0x0600, // below are lengths and Linux's pseudo protocols
 	TYPE_NOBODYS = 0xffff,
 	ADDRESS_AT = sizeof(struct tpacket3_hdr), // struct sockaddr_ll, behind the frame's header
-	COOKED_ROOM_BYTES = 16,			  // which the kernel leaves in front of an IP packet anyway
+	COOKED_ROOM_BYTES = 16, // which the kernel leaves in front of an IP packet anyway
 };
 
 static_assert(ADDRESS_AT % TPACKET_ALIGNMENT == 0, "nothing lies between");
@@ -57,7 +57,8 @@ static uint8_t *put_header(const struct tpacket3_hdr *h, uint8_t *data)
 
 static uint8_t *put_tag(const struct tpacket3_hdr *h, uint8_t *data)
 {
-	uint16_t tpid = h->tp_status & TP_STATUS_VLAN_TPID_VALID ? h->hv1.tp_vlan_tpid : ETH_P_8021Q;
+	uint16_t tpid =
+		h->tp_status & TP_STATUS_VLAN_TPID_VALID ? h->hv1.tp_vlan_tpid : ETH_P_8021Q;
 
 	data -= TAG_BYTES;
 	memmove(data, data + TAG_BYTES, ADDRESSES_BYTES);

@@ -38,8 +38,8 @@ struct queue {
 	alignas(128) uint8_t *ring;
 	int fd;
 	/* The worker's. */
-	unsigned block;	    // that is read, or comes next
-	bool is_reading;    // the block is ours
+	unsigned block;	 // that is read, or comes next
+	bool is_reading; // the block is ours
 	struct afpacket_block left;
 };
 
@@ -62,8 +62,9 @@ static int refuse(const struct afpacket_source *source, const char *what, struct
 	int rc = -errno;
 
 	if (rc == -EPERM)
-		error_set(err, "Interface %s cannot be captured: packet sockets need the capability "
-			       "CAP_NET_RAW; start as root or give it to the service.",
+		error_set(err,
+			  "Interface %s cannot be captured: packet sockets need the capability "
+			  "CAP_NET_RAW; start as root or give it to the service.",
 			  source->name);
 	else if (rc == -ENODEV)
 		error_set(err, "There is no interface %s here; ip link shows those that there are.",
@@ -131,7 +132,8 @@ static int open_queue(struct afpacket_source *source, unsigned index, struct err
 	void *memory;
 
 	// Without Ethernet the kernel takes whatever link header there is off, and says what follows.
-	queue->fd = socket(AF_PACKET, (source->has_ethernet ? SOCK_RAW : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
+	queue->fd =
+		socket(AF_PACKET, (source->has_ethernet ? SOCK_RAW : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
 	if (queue->fd < 0)
 		return refuse(source, "there is no packet socket", err);
 	afpacket_share_nothing(&share);
@@ -183,7 +185,8 @@ static int join_fanout(const struct afpacket_source *source, unsigned *n_joined)
 	}
 	afpacket_share_fanout(&share, source->n_queues);
 	program.len = share.n;
-	if (set(source->queues[0].fd, SOL_PACKET, PACKET_FANOUT_DATA, &program, sizeof(program)) != 0)
+	if (set(source->queues[0].fd, SOL_PACKET, PACKET_FANOUT_DATA, &program, sizeof(program)) !=
+	    0)
 		return -errno;
 	return 0;
 }
@@ -192,8 +195,8 @@ static int join_fanout(const struct afpacket_source *source, unsigned *n_joined)
 static int open_gates(const struct afpacket_source *source, struct error *err)
 {
 	unsigned n_joined = 0;
-	bool is_group = source->n_queues > 1 && source->has_ethernet &&
-			join_fanout(source, &n_joined) == 0;
+	bool is_group =
+		source->n_queues > 1 && source->has_ethernet && join_fanout(source, &n_joined) == 0;
 
 	if (!is_group && n_joined > 0)
 		return refuse(source, "its queues cannot be made one group", err);
@@ -217,7 +220,8 @@ static void join_promiscuous(struct afpacket_source *source)
 		.mr_type = PACKET_MR_PROMISC,
 	};
 
-	if (set(source->queues[0].fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request, sizeof(request)) != 0)
+	if (set(source->queues[0].fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request,
+		sizeof(request)) != 0)
 		source->promiscuous = -errno;
 }
 
@@ -295,7 +299,8 @@ uint64_t afpacket_source_lost(struct afpacket_source *source)
 		struct tpacket_stats_v3 stats = {0};
 		socklen_t size = sizeof(stats);
 
-		if (getsockopt(source->queues[i].fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size) == 0)
+		if (getsockopt(source->queues[i].fd, SOL_PACKET, PACKET_STATISTICS, &stats,
+			       &size) == 0)
 			source->n_lost += stats.tp_drops;
 	}
 	return source->n_lost;
@@ -307,7 +312,8 @@ bool afpacket_source_went_down(struct afpacket_source *source)
 	socklen_t size = sizeof(fault);
 
 	// Reading it clears it.
-	return getsockopt(source->queues[0].fd, SOL_SOCKET, SO_ERROR, &fault, &size) == 0 && fault != 0;
+	return getsockopt(source->queues[0].fd, SOL_SOCKET, SO_ERROR, &fault, &size) == 0 &&
+	       fault != 0;
 }
 
 /* ---- the workers ---- */

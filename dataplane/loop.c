@@ -230,9 +230,11 @@ int loop_watch(struct loop *loop, unsigned tick_ms, struct error *err)
 		if (!was_silent && thread->silent_ms >= LOOP_SILENT_MS)
 			log_warning("Worker %u has been silent for %d ms.", i, LOOP_SILENT_MS);
 		if (thread->silent_ms >= LOOP_DEAD_MS) {
-			error_set(err, "Worker %u has been silent for %d ms; a thread cannot be restarted "
-				       "safely, so the process ends and has to be started anew.",
-				  i, LOOP_DEAD_MS);
+			error_set(
+				err,
+				"Worker %u has been silent for %d ms; a thread cannot be restarted "
+				"safely, so the process ends and has to be started anew.",
+				i, LOOP_DEAD_MS);
 			return -EDEADLK;
 		}
 	}

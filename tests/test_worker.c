@@ -41,7 +41,8 @@ static void rig_open(struct rig *rig)
 	rig->worker = worker_open(rig->pair.shared, &rig->pair.writer);
 	assert_non_null(rig->worker);
 	rig->config.gateway.endpoints[0] = (struct endpoint){.port = 1194, .protocol = 17};
-	rig->config.gateway.endpoints[1] = (struct endpoint){.port = 443, .protocol = 6, .shared = true};
+	rig->config.gateway.endpoints[1] =
+		(struct endpoint){.port = 443, .protocol = 6, .shared = true};
 	rig->config.gateway.n_endpoints = 2;
 	rig->source = (struct set_source){.config = &rig->config, .captures = rig->captures};
 	rig->now_ns = 1000000000;
@@ -450,11 +451,11 @@ static void throw_captures(struct rig *rig, struct dice *d, struct books *books)
 	}
 	for (unsigned i = 0; i < CAPTURES_MAX; i++)
 		if (books->running >> i & 1)
-			rig->captures[n++] = (struct set_source_capture){
-				.slot = i,
-				.is_new = i == slot,
-				.connection = SET_GATEWAY_WIDE,
-				.data = &rig->data[i]};
+			rig->captures[n++] =
+				(struct set_source_capture){.slot = i,
+							    .is_new = i == slot,
+							    .connection = SET_GATEWAY_WIDE,
+							    .data = &rig->data[i]};
 	rig->source.n_captures = n;
 	publish(rig);
 }
@@ -521,7 +522,8 @@ static void check_books(const struct rig *rig, const struct books *books, bool i
 	}
 	assert_int_equal(received, books->n_received);
 	assert_int_equal(total, books->n_received);
-	assert_true(classes <= books->n_received); // unwanted segments of undecided flows come later
+	assert_true(classes <=
+		    books->n_received); // unwanted segments of undecided flows come later
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
 		for (unsigned port = 0; port < PORTS_MAX; port++) {
 			const struct slot_counters *c = &s->slots[slot][port];
@@ -561,7 +563,8 @@ static void books_balance_over_random_bursts_and_captures(void **state)
 	for (unsigned port = 0; port < PORTS_MAX; port++)
 		for (unsigned c = 0; c < CLASS_COUNT; c++)
 			classes += rig->pair.shared->classes[port][c];
-	assert_int_equal(classes, books.n_received); // once all is decided each packet has its class
+	assert_int_equal(classes,
+			 books.n_received); // once all is decided each packet has its class
 	assert_true(rig->pair.shared->verdicts[VERDICT_RECORDED] > books.n_received / 20);
 	rig_close(rig);
 	free(rig);
@@ -578,8 +581,8 @@ static void full_ring_leaves_the_books_balanced(void **state)
 	assert_non_null(rig);
 	rig_open(rig);
 	for (unsigned slot = 0; slot < 2; slot++) {
-		rig->data[slot] =
-			(struct filter_data){.tracing_flags = TRACE_DEFAULT, .snap_bytes = 90 + slot};
+		rig->data[slot] = (struct filter_data){.tracing_flags = TRACE_DEFAULT,
+						       .snap_bytes = 90 + slot};
 		rig->captures[slot] = (struct set_source_capture){.slot = slot,
 								  .is_new = true,
 								  .connection = SET_GATEWAY_WIDE,
