@@ -215,7 +215,8 @@ struct cJSON *capture_json(struct capture *c, unsigned n_ports, uint64_t bytes_s
 	add_string_or_null(json, "connection", c->connection);
 	(void)cJSON_AddStringToObject(json, "state", capture_state_name(c->state));
 	add_string_or_null(json, "started", time_text(c->started_ns, text));
-	add_string_or_null(json, "stopped", time_text(c->stopped_ns, text));
+	add_string_or_null(json, "stopped",
+			   c->stopped_ns != 0 ? time_text(c->stopped_ns, text) : NULL);
 	(void)cJSON_AddRawToObject(json, "filter_data",
 				   c->filter_json != NULL ? c->filter_json : "{}");
 	(void)cJSON_AddItemToObject(json, "counters", ledger_json(&total));

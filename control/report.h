@@ -67,7 +67,7 @@ struct report {
 	unsigned n_ports;
 	uint64_t classes[CLASS_COUNT]; // of received
 	bool has_filter;	       // inner packets were asked for: say why some are missing
-	uint64_t first_ns, last_ns;    // of the records in the file, wall clock; 0: none
+	uint64_t first_ns, last_ns;    // of the records in the file, wall clock, if there are any
 	uint64_t lost_first_ns, lost_last_ns; // wall clock; 0: nothing lost
 	uint64_t file_bytes;
 	const struct gap *gaps; // any: the books are not exact
@@ -87,7 +87,7 @@ struct cJSON *ledger_json(const struct ledger *ledger);
 /* The whole report; keys in docs/formats.md.  NULL when memory is short. */
 struct cJSON *report_json(const struct report *report);
 
-/* "2026-11-24T05:00:00.000000000Z" into buf, or "" for 0. */
+/* "2026-11-24T05:00:00.000000000Z" into buf. */
 enum { TIME_TEXT_BYTES = 40 };
 const char *time_text(uint64_t wall_ns, char buf[TIME_TEXT_BYTES]);
 
