@@ -30,10 +30,10 @@ struct capture *capture_new(const char *connection)
 	c->slot = -1;
 	c->started_ns = wall_now_ns();
 	(void)time_text(c->started_ns, text);
-	(void)snprintf(c->id, sizeof(c->id), "%.19sZ-%u", text, ++serial);
+	(void)snprintf(c->id, sizeof(c->id), "%.23sZ-%u", text, ++serial);
 	for (char *at = c->id; *at != '\0'; at++)
 		if (*at == ':')
-			*at = '.'; // the id is a file name too
+			*at = '.'; // the id is a file name, also beside those that a killed gatecapd left
 	if (connection != NULL) {
 		c->connection = strdup(connection);
 		if (c->connection == NULL) {

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "control/captures_internal.h"
-#include "control/log.h"
+#include "filters/log.h"
 
 enum { TICK_MS = 5 };
 

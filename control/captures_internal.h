@@ -38,6 +38,7 @@ struct captures {
 	uint64_t generation;		     // of the last set sent
 	bool is_set_pending;		     // sent, not answered
 	bool is_set_wanted;		     // something changed since
+	uint64_t set_retry_ns;		     // CLOCK_MONOTONIC: not before
 	bool is_closing;		     // we go, not the dataplane
 
 	struct snapshot *snapshots; // that wait for the merger

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "control/captures_internal.h"
-#include "control/log.h"
+#include "filters/log.h"
 
 enum { SECONDS_RECOMMENDED = 600 };
 

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "control/captures_internal.h"
-#include "control/log.h"
+#include "filters/log.h"
 #include "control/loop_post.h"
 
 enum { COPY_BYTES = 1 << 16 };

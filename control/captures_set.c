@@ -11,10 +11,18 @@
 #include <time.h>
 
 #include "control/captures_internal.h"
-#include "control/log.h"
+#include "filters/log.h"
 #include "control/set_build.h"
 
-enum { DRAIN_MS_MAX = 2000 };
+enum { DRAIN_MS_MAX = 2000, RETRY_NS = 1000000000 };
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
 
 static uint64_t load(const _Atomic uint64_t *counter)
 {
@@ -122,20 +130,21 @@ static void send_set(struct captures *m)
 	void *set;
 	int rc;
 
-	if (!m->is_up || m->is_set_pending || !m->is_set_wanted)
+	if (!m->is_up || m->is_set_pending || !m->is_set_wanted || now_ns() < m->set_retry_ns)
 		return;
 	source.n_captures = gather(m, captures);
 	source.resolved = resolver_peers(m->resolver, &source.n_resolved);
 	set = set_build(&source, &bytes);
 	if (set == NULL) {
 		log_error("A filter set could not be built: out of memory; trying again.");
+		m->set_retry_ns = now_ns() + RETRY_NS;
 		return;
 	}
 	// Before it goes: the first record may come before we are told.
 	mark_sent(m, source.generation);
 	rc = dp_client_set(m->dp, set, bytes, source.generation);
 	free(set);
-	if (rc != 0)
+	if (rc != 0) // the connection is closed: down() comes, and everything is told again
 		log_error("The dataplane could not be told of a change: %s.", strerror(-rc));
 	m->generation = source.generation;
 	m->is_set_pending = true;
@@ -181,6 +190,8 @@ static void on_refused(void *ctx, uint64_t generation, const char *why)
 	if (generation != m->generation)
 		return;
 	m->is_set_pending = false;
+	m->is_set_wanted = true; // a stop in it must get through; without what was refused, or later
+	m->set_retry_ns = now_ns() + RETRY_NS;
 	log_error("The dataplane refused a filter set: %s", why);
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
 		struct capture *c = m->slots[slot];
@@ -192,7 +203,7 @@ static void on_refused(void *ctx, uint64_t generation, const char *why)
 			merge_set_store(m->merger, slot, NULL, 0);
 			m->slots[slot] = NULL;
 			capture_start_failed(m, c, why);
-			m->is_set_wanted = true;
+			m->set_retry_ns = 0;
 		}
 	}
 	send_set(m);

@@ -17,7 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "control/log.h"
+#include "filters/log.h"
 #include "dataplane/dp_proto.h"
 
 enum { N_FDS = 2 };
@@ -326,14 +326,18 @@ int dp_client_set(struct dp_client *c, const void *set, size_t bytes, uint64_t g
 			     .msg_controllen = sizeof(control)};
 	int fd = seal_set(set, bytes), rc = 0;
 
-	if (fd < 0)
+	if (fd < 0) {
+		(void)shutdown(c->fd, SHUT_RDWR);
 		return fd;
+	}
 	control.header.cmsg_level = SOL_SOCKET;
 	control.header.cmsg_type = SCM_RIGHTS;
 	control.header.cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	if (sendmsg(c->fd, &msg, MSG_NOSIGNAL) != sizeof(message))
+	if (sendmsg(c->fd, &msg, MSG_NOSIGNAL) != sizeof(message)) {
 		rc = -errno;
+		(void)shutdown(c->fd, SHUT_RDWR); // read as the end by the loop: down() follows
+	}
 	(void)close(fd);
 	return rc;
 }

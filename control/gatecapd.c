@@ -16,7 +16,7 @@
 #include "control/check_config.h"
 #include "control/config.h"
 #include "control/http.h"
-#include "control/log.h"
+#include "filters/log.h"
 #include "control/loop_post.h"
 #include "control/privilege.h"
 
@@ -103,6 +103,13 @@ static struct config *load(const char *path)
 		config = NULL;
 	}
 	faults_fini(&faults);
+	if (config != NULL && config->n_ports == 0) {
+		log_error("%s: /ports: none: a gateway needs a port at least, for example "
+			  "{\"name\":\"wan\",\"source\":\"af_packet:eth0\",\"role\":\"outer\"}.", path);
+		config_fini(config);
+		free(config);
+		config = NULL;
+	}
 	return config;
 }
 

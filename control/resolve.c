@@ -10,13 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/log.h"
+#include "filters/log.h"
 #include "control/loop_post.h"
 
 /* One name of one connection. */
 struct question {
 	uint32_t connection;
 	char *name;
+	bool is_failed;
 };
 
 /* A round of look-ups; on its own so that it may outlive the resolver. */
@@ -48,15 +49,26 @@ static void round_free(struct round *round)
 	free(round);
 }
 
-static void add_address(struct round *round, uint32_t connection, const struct sockaddr *address)
+static void add_peer(struct round *round, const struct resolved_peer *peer)
 {
-	struct resolved_peer peer = {.connection = connection};
-	struct resolved_peer *grown =
-		reallocarray(round->peers, round->n_peers + 1, sizeof(*round->peers));
+	struct resolved_peer *grown;
 
+	for (unsigned i = 0; i < round->n_peers; i++)
+		if (memcmp(&round->peers[i], peer, sizeof(*peer)) == 0)
+			return;
+	grown = reallocarray(round->peers, round->n_peers + 1, sizeof(*round->peers));
 	if (grown == NULL)
 		return;
 	round->peers = grown;
+	round->peers[round->n_peers++] = *peer;
+}
+
+static void add_address(struct round *round, uint32_t connection, const struct sockaddr *address)
+{
+	struct resolved_peer peer;
+
+	memset(&peer, 0, sizeof(peer)); // compared as bytes
+	peer.connection = connection;
 	if (address->sa_family == AF_INET) {
 		peer.address.family = 4;
 		peer.address.prefix_len = 32;
@@ -68,7 +80,7 @@ static void add_address(struct round *round, uint32_t connection, const struct s
 	} else {
 		return;
 	}
-	round->peers[round->n_peers++] = peer;
+	add_peer(round, &peer);
 }
 
 static void look_up(void *ctx)
@@ -81,12 +93,35 @@ static void look_up(void *ctx)
 
 		if (getaddrinfo(round->questions[i].name, NULL, &hints, &found) != 0) {
 			round->n_failed++;
+			round->questions[i].is_failed = true;
 			continue;
 		}
 		for (struct addrinfo *at = found; at != NULL; at = at->ai_next)
 			add_address(round, round->questions[i].connection, at->ai_addr);
 		freeaddrinfo(found);
 	}
+}
+
+/* A connection with a name that has no answer this time keeps the addresses that it had. */
+static void keep_unanswered(struct round *round, const struct resolver *r)
+{
+	for (unsigned i = 0; i < round->n_questions; i++)
+		for (unsigned j = 0; round->questions[i].is_failed && j < r->n_peers; j++)
+			if (r->peers[j].connection == round->questions[i].connection)
+				add_peer(round, &r->peers[j]);
+}
+
+/* The same addresses?  A name server gives them in another order each time. */
+static bool same_peers(const struct round *round, const struct resolver *r)
+{
+	bool is_same = round->n_peers == r->n_peers;
+
+	for (unsigned i = 0; is_same && i < round->n_peers; i++) {
+		is_same = false;
+		for (unsigned j = 0; !is_same && j < r->n_peers; j++)
+			is_same = memcmp(&round->peers[i], &r->peers[j], sizeof(*r->peers)) == 0;
+	}
+	return is_same;
 }
 
 static void take_answers(void *ctx)
@@ -96,16 +131,13 @@ static void take_answers(void *ctx)
 	const struct timeval again = {.tv_sec = RESOLVE_SECONDS};
 
 	if (r != NULL) {
-		bool same = r->n_peers == round->n_peers &&
-			    (r->n_peers == 0 || memcmp(r->peers, round->peers,
-						       r->n_peers * sizeof(*r->peers)) == 0);
-
 		r->round = NULL;
 		(void)event_add(r->timer, &again);
 		if (round->n_failed > 0)
 			log_warning("%u peer names could not be resolved; the addresses known before "
 				    "stay in force.", round->n_failed);
-		else if (!same) {
+		keep_unanswered(round, r);
+		if (!same_peers(round, r)) {
 			free(r->peers);
 			r->peers = round->peers;
 			r->n_peers = round->n_peers;

@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "control/log.h"
+#include "filters/log.h"
 
 enum {
 	EXIT_OK = 0,

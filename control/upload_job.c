@@ -19,6 +19,7 @@ enum {
 	SLICE_BYTES = 512 * 1024,
 	MD5_BYTES = 16,
 	HEADER_BYTES = 256,
+	PROBE_TRIES_MAX = 3,
 };
 
 /* -------------------------------------------------------------------------------- life, end -- */
@@ -341,6 +342,14 @@ static uint64_t backoff_ms(const struct upload_settings *s, unsigned n_tries)
 	return ms / 2 + random % (ms / 2 + 1);
 }
 
+/* Someone waits for a probe: a storage that is down is told of after seconds, not after half a minute. */
+static unsigned tries_max(const struct upload_job *job)
+{
+	unsigned n = job->settings->tries_max;
+
+	return job->probe && n > PROBE_TRIES_MAX ? PROBE_TRIES_MAX : n;
+}
+
 static void wait_and_retry(struct slot *slot, uint64_t now_ms)
 {
 	uint64_t asked = request_retry_after_ms(&slot->request);
@@ -395,7 +404,7 @@ void job_answer(struct slot *slot, CURLM *multi, CURLcode rc, uint64_t now_ms)
 		blob_committed(job, multi);
 	else if (verdict == REQUEST_DONE)
 		block_acked(slot, multi);
-	else if (verdict == REQUEST_RETRY && slot->n_tries < job->settings->tries_max)
+	else if (verdict == REQUEST_RETRY && slot->n_tries < tries_max(job))
 		wait_and_retry(slot, now_ms);
 	else
 		give_up(slot, multi, rc);

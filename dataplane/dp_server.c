@@ -16,7 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "control/log.h"
+#include "filters/log.h"
 #include "dataplane/dp_proto.h"
 #include "dataplane/dp_socket.h"
 #include "filters/filter_set.h"

@@ -13,9 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Frames that af_packet's kernel ring holds: 512 by default, which is 0.3 ms at 1.5 Mpps. */
-enum { AF_PACKET_FRAMES = 4096 };
-
 __attribute__((format(printf, 2, 3))) static void add(struct eal_args *eal, const char *fmt, ...)
 {
 	char *text = NULL;
@@ -81,9 +78,6 @@ void eal_device_name(const struct args_port *port, unsigned index,
 	int n = (int)strcspn(port->target, ",");
 
 	switch (port->kind) {
-	case SOURCE_AF_PACKET:
-		(void)snprintf(name, EAL_DEVICE_NAME_BYTES, "net_af_packet%u", index);
-		break;
 	case SOURCE_AF_XDP:
 		(void)snprintf(name, EAL_DEVICE_NAME_BYTES, "net_af_xdp%u", index);
 		break;
@@ -95,6 +89,7 @@ void eal_device_name(const struct args_port *port, unsigned index,
 		(void)snprintf(name, EAL_DEVICE_NAME_BYTES, "%.*s", n, port->target);
 		break;
 	case SOURCE_PCAP:
+	case SOURCE_AF_PACKET:
 		name[0] = '\0';
 		break;
 	}
@@ -108,10 +103,7 @@ static bool add_device(struct eal_args *eal, const struct args_port *port, unsig
 	eal_device_name(port, index, name);
 	switch (port->kind) {
 	case SOURCE_PCAP:
-		return false;
 	case SOURCE_AF_PACKET:
-		add(eal, "--vdev=%s,iface=%s,qpairs=%u,framecnt=%d", name, port->target, port->n_queues,
-		    AF_PACKET_FRAMES);
 		return false;
 	case SOURCE_AF_XDP:
 		add(eal, "--vdev=%s,iface=%s,start_queue=0,queue_count=%u,xdp_prog=/proc/self/fd/%d",

@@ -2,8 +2,8 @@
  *
  * Flow:    struct args -> argv of rte_eal_init()
  * Memory:  the struct owns its strings: eal_args_fini() frees them, after EAL is done with them.
- * Devices: a vdev string for af_packet: and af_xdp:, the user's own string for the rest, PCI only
- *          when a port names a PCI device.
+ * Devices: a vdev string for af_xdp:, the user's own string for the rest, PCI only when a port names a
+ *          PCI device.  pcap: and af_packet: are no business of EAL.
  * Cores:   lcore 0 is the main thread's, lcore i + 1 worker i's.  A worker that is not pinned shares
  *          all cores of the process, so that one core can hold everything.
  * Proof:   tests/test_args.c
@@ -31,7 +31,7 @@ int eal_args_build(struct eal_args *out, const struct args *args, const cpu_set_
 		   struct error *err);
 void eal_args_fini(struct eal_args *eal);
 
-/* The name by which EAL knows the device of port `index`. */
+/* The name by which EAL knows the device of port `index`; empty if it does not know it. */
 void eal_device_name(const struct args_port *port, unsigned index,
 		     char name[static EAL_DEVICE_NAME_BYTES]);
 

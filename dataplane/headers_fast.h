@@ -6,7 +6,7 @@
  *          one kind of traffic always predicts; whatever fails any of them goes to headers_slow(),
  *          which decides everything again from the start.  So the fast path can only be right or
  *          step aside.
- * Number:  21 cycles a packet against 30 by the cursor (EPYC 2.4 GHz, 64-byte UDP, 4,096 frames).
+ * Number:  74 instructions a packet against 141 by the cursor (callgrind, gcc 12 -O3, 64-byte UDP).
  * Proof:   tests/test_classify.c compares both paths with a slow twin on mutated packets.
  */
 #ifndef GATECAP_DATAPLANE_HEADERS_FAST_H

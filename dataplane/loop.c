@@ -1,7 +1,8 @@
 /* loop.c - one pass: read the clock, ask each queue once.
  *
  * The clock is read before the queues are asked, and a pass without packets promises that time as the
- * watermark: nothing that arrives later can carry an earlier one.  While packets come, the promise is
+ * watermark: nothing that arrives later can carry an earlier one.  (Less the lag of packet sockets, whose
+ * frames are shown some milliseconds after the time that they carry.)  While packets come, the promise is
  * the last time given out, since a played file may still owe frames that were due before now.
  *
  * Why a thread that stands still ends the process: it may hold a packet, a matcher and a half-written
@@ -16,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "control/log.h"
+#include "filters/log.h"
 #include "dataplane/worker.h"
 
 enum {
@@ -138,6 +139,7 @@ static void sleep_a_little(struct thread *thread)
 static void pass(struct thread *thread)
 {
 	uint64_t now_ns = clock_now_ns(thread->time.clock);
+	uint64_t promise_ns;
 
 	if (now_ns > thread->time.now_ns)
 		thread->time.now_ns = now_ns;
@@ -151,8 +153,9 @@ static void pass(struct thread *thread)
 		return;
 	}
 	thread->n_busy_passes = 0;
-	if (thread->time.now_ns > thread->time.issued_ns)
-		thread->time.issued_ns = thread->time.now_ns;
+	promise_ns = thread->time.now_ns - thread->time.lag_ns;
+	if (promise_ns > thread->time.issued_ns)
+		thread->time.issued_ns = promise_ns;
 	worker_idle(thread->worker, thread->time.issued_ns);
 	if (++thread->n_idle_passes > PASSES_BEFORE_SLEEP && thread->is_sleeping)
 		sleep_a_little(thread);

@@ -21,7 +21,7 @@
 #include <rte_launch.h>
 #include <rte_lcore.h>
 
-#include "control/log.h"
+#include "filters/log.h"
 #include "dataplane/args.h"
 #include "dataplane/clock.h"
 #include "dataplane/confine.h"

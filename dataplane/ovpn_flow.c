@@ -117,8 +117,8 @@ static bool is_tls_record(const uint8_t *p, size_t len)
 	       load_be16(p + 3) > 0 && load_be16(p + 3) <= RECORD_BYTES_MAX;
 }
 
-/* The first packet of a session, either side, or its head.  Lengths as OpenVPN's own port-share takes them: 14 to
- * 255; with tls-crypt-v2 (opcode 10) the client's key is wrapped in, 336 to 1025.
+/* The first packet of a session, either side, or its head.  Lengths as OpenVPN's own port-share
+ * takes them: 14 to 255; with tls-crypt-v2 (opcode 10) the client's key is wrapped in, 336 to 1025.
  */
 static bool is_session_reset(const uint8_t *p, size_t len)
 {

@@ -2,9 +2,8 @@
  *
  * One packet pool a queue: its worker is the only one that takes from it and gives back, so the
  * pool's per-core cache is always hot and no pool is ever shared between cores.
- * Losses: AF_PACKET's driver does not count what the kernel dropped, so its sockets are asked
- * (PACKET_STATISTICS); every other driver reports imissed and rx_nombuf.
- * Promiscuous mode of kernel interfaces is a membership of a socket of ours, not the interface's
+ * Losses of a device: imissed and rx_nombuf.
+ * Promiscuous mode of an AF_XDP interface is a membership of a socket of ours, not the interface's
  * flag: the kernel takes it back when the process ends, however it ends.
  */
 #include "dataplane/rx.h"
@@ -27,7 +26,8 @@
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
 
-#include "control/log.h"
+#include "filters/log.h"
+#include "dataplane/afpacket_source.h"
 #include "dataplane/eal_args.h"
 #include "dataplane/pcap_source.h"
 #include "dataplane/xdp_program.h"
@@ -38,20 +38,17 @@ enum {
 	POOL_MBUFS = 8191, // descriptors twice (AF_XDP's fill ring), bursts and cache; 2^n - 1 packs best
 	POOL_CACHE = 256,
 	RSS_KEY_BYTES_MAX = 64,
-	SOCKET_FDS_MAX = 1024, // where AF_PACKET sockets are looked for
 };
 
 struct rx_port {
 	const struct args_port *args;
-	struct pcap_source *pcap; // or NULL
+	struct pcap_source *pcap;	  // or NULL
+	struct afpacket_source *afpacket; // or NULL
 	bool is_device_started;
 	uint16_t device;
-	int interface;	 // of the kernel, 0: none
+	int interface;	 // of AF_XDP, 0: none
 	unsigned xdp_id; // of our program on the interface, 0: none
 	int promiscuous_fd;
-	int sockets[WORKERS_MAX]; // of AF_PACKET
-	unsigned n_sockets;
-	uint64_t lost_sockets; // PACKET_STATISTICS starts at zero with each look
 	struct rte_mempool *pools[WORKERS_MAX];
 };
 
@@ -59,11 +56,6 @@ struct rx {
 	unsigned n_ports;
 	struct rx_port ports[PORTS_MAX];
 };
-
-static bool is_kernel_interface(const struct args_port *args)
-{
-	return args->kind == SOURCE_AF_PACKET || args->kind == SOURCE_AF_XDP;
-}
 
 /* ---- opening ---- */
 
@@ -84,6 +76,27 @@ static int open_pcap(struct rx_port *port, struct error *err)
 	return 0;
 }
 
+static int open_afpacket(struct rx_port *port, struct error *err)
+{
+	const struct args_port *args = port->args;
+	int rc;
+
+	port->afpacket = afpacket_source_open(args->target, args->n_queues, err);
+	if (port->afpacket == NULL)
+		return -EINVAL;
+	rc = afpacket_source_promiscuous(port->afpacket);
+	if (rc != 0)
+		log_warning("Port \"%s\": %s cannot be made promiscuous (%s); frames for other "
+			    "addresses are not seen.",
+			    args->name, args->target, strerror(-rc));
+	if (!afpacket_source_is_up(port->afpacket))
+		log_warning("Port \"%s\": %s is down; its frames are captured as soon as it is up.",
+			    args->name, args->target);
+	log_info("Port \"%s\": %s is open with %u queue%s.", args->name, args->source, args->n_queues,
+		 args->n_queues == 1 ? "" : "s");
+	return 0;
+}
+
 /* 0x6d5a repeated: with this Toeplitz key a hash is the same for both directions. */
 static void configure_rss(const struct rx_port *port, const struct rte_eth_dev_info *info,
 			  uint8_t key[static RSS_KEY_BYTES_MAX], struct rte_eth_conf *conf)
@@ -92,7 +105,7 @@ static void configure_rss(const struct rx_port *port, const struct rte_eth_dev_i
 				   RTE_ETH_RSS_NONFRAG_IPV4_OTHER | RTE_ETH_RSS_IPV6 |
 				   RTE_ETH_RSS_FRAG_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_OTHER;
 
-	if (port->args->n_queues == 1 || is_kernel_interface(port->args))
+	if (port->args->n_queues == 1 || port->args->kind == SOURCE_AF_XDP)
 		return;
 	conf->rx_adv_conf.rss_conf.rss_hf = addresses & info->flow_type_rss_offloads;
 	if (conf->rx_adv_conf.rss_conf.rss_hf == 0) {
@@ -171,7 +184,7 @@ static int create_pools(struct rx_port *port, unsigned index, struct error *err)
 	return 0;
 }
 
-/* See every frame of a kernel interface, for as long as the process lives. */
+/* See every frame of an AF_XDP interface, for as long as the process lives. */
 static void join_promiscuous(struct rx_port *port)
 {
 	struct packet_mreq request = {
@@ -207,30 +220,13 @@ static void check_channels(const struct rx_port *port)
 		close(fd);
 }
 
-/* The driver keeps its sockets to itself: they are those bound to the port's interface. */
-static void find_sockets(struct rx_port *port)
-{
-	for (int fd = 0; fd < SOCKET_FDS_MAX && port->n_sockets < WORKERS_MAX; fd++) {
-		struct sockaddr_ll address = {0};
-		socklen_t size = sizeof(address);
-
-		if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 &&
-		    address.sll_family == AF_PACKET && address.sll_ifindex == port->interface)
-			port->sockets[port->n_sockets++] = fd;
-	}
-	if (port->n_sockets != port->args->n_queues)
-		log_warning("Port \"%s\": what the kernel drops cannot be read from %u of %u sockets.",
-			    port->args->name, port->args->n_queues - port->n_sockets,
-			    port->args->n_queues);
-}
-
 static int open_device(struct rx_port *port, unsigned index, struct error *err)
 {
 	char name[EAL_DEVICE_NAME_BYTES];
 	struct rte_eth_dev_info info;
 	int rc;
 
-	if (is_kernel_interface(port->args))
+	if (port->args->kind == SOURCE_AF_XDP)
 		port->interface = (int)if_nametoindex(port->args->target);
 	eal_device_name(port->args, index, name);
 	if (rte_eth_dev_get_port_by_name(name, &port->device) != 0 ||
@@ -247,14 +243,12 @@ static int open_device(struct rx_port *port, unsigned index, struct error *err)
 		port->xdp_id = xdp_program_id(port->interface);
 	if (rc != 0)
 		return rc;
-	if (is_kernel_interface(port->args))
+	if (port->args->kind == SOURCE_AF_XDP)
 		join_promiscuous(port);
 	else if (rte_eth_promiscuous_enable(port->device) != 0)
 		log_warning("Port \"%s\": %s has no promiscuous mode; frames for other addresses may not "
 			    "be seen.",
 			    port->args->name, port->args->source);
-	if (port->args->kind == SOURCE_AF_PACKET)
-		find_sockets(port);
 	if (port->args->kind == SOURCE_AF_XDP)
 		check_channels(port);
 	log_info("Port \"%s\": %s is open with %u queue%s.", port->args->name, port->args->source,
@@ -278,6 +272,8 @@ int rx_open(const struct args *args, struct rx **out, struct error *err)
 		port->promiscuous_fd = -1;
 		if (port->args->kind == SOURCE_PCAP)
 			rc = open_pcap(port, err);
+		else if (port->args->kind == SOURCE_AF_PACKET)
+			rc = open_afpacket(port, err);
 		else
 			rc = open_device(port, i, err);
 	}
@@ -313,6 +309,8 @@ void rx_close(struct rx *rx)
 	for (unsigned i = 0; i < rx->n_ports; i++) {
 		if (rx->ports[i].args->kind == SOURCE_PCAP)
 			pcap_source_close(rx->ports[i].pcap);
+		else if (rx->ports[i].args->kind == SOURCE_AF_PACKET)
+			afpacket_source_close(rx->ports[i].afpacket);
 		else
 			close_device(&rx->ports[i]);
 	}
@@ -333,28 +331,32 @@ void rx_play(struct rx *rx, bool is_capture_running, uint64_t start_ns)
 	}
 }
 
-static uint64_t device_losses(struct rx_port *port)
+static uint64_t device_losses(const struct rx_port *port)
 {
 	struct rte_eth_stats stats = {0};
 
 	(void)rte_eth_stats_get(port->device, &stats);
-	for (unsigned i = 0; i < port->n_sockets; i++) {
-		struct tpacket_stats drops = {0};
-		socklen_t size = sizeof(drops);
+	return stats.imissed + stats.rx_nombuf;
+}
 
-		if (getsockopt(port->sockets[i], SOL_PACKET, PACKET_STATISTICS, &drops, &size) == 0)
-			port->lost_sockets += drops.tp_drops;
-	}
-	return stats.imissed + stats.rx_nombuf + port->lost_sockets;
+static uint64_t afpacket_losses(const struct rx_port *port)
+{
+	if (afpacket_source_went_down(port->afpacket))
+		log_warning("Port \"%s\": %s went down; its frames are captured when it is up again.  If it "
+			    "was removed, start anew when there is another.",
+			    port->args->name, port->args->target);
+	return afpacket_source_lost(port->afpacket);
 }
 
 void rx_read_ports(struct rx *rx, struct port_shared *ports)
 {
 	for (unsigned i = 0; i < rx->n_ports; i++) {
-		struct rx_port *port = &rx->ports[i];
+		const struct rx_port *port = &rx->ports[i];
 
 		if (port->pcap == NULL)
-			atomic_store_explicit(&ports[i].lost_nic, device_losses(port),
+			atomic_store_explicit(&ports[i].lost_nic,
+					      port->afpacket != NULL ? afpacket_losses(port)
+								     : device_losses(port),
 					      memory_order_relaxed);
 		else if (pcap_source_is_done(port->pcap))
 			// Release: whoever sees it sees what the workers recorded before.
@@ -371,11 +373,14 @@ void rx_queue_init(struct rx_queue *q, const struct rx *rx, unsigned port, unsig
 	*q = (struct rx_queue){
 		.time = time,
 		.pcap = rx->ports[port].pcap,
+		.afpacket = rx->ports[port].afpacket,
 		.device = rx->ports[port].device,
 		.queue = (uint16_t)queue,
 		.port = (uint8_t)port,
 		.is_inner = rx->ports[port].args->is_inner,
 	};
+	if (q->afpacket != NULL)
+		time->lag_ns = AFPACKET_LAG_NS;
 }
 
 void rx_queue_init_device(struct rx_queue *q, uint16_t device, uint16_t queue, struct rx_time *time)
@@ -389,26 +394,18 @@ static void gather_segments(struct rte_mbuf *m)
 		(void)rte_pktmbuf_linearize(m); // too long for the first one: stays as it is
 }
 
-unsigned rx_burst(struct rx_queue *q, struct pkt *p, unsigned max)
+static unsigned device_burst(struct rx_queue *q, struct pkt *p, unsigned max)
 {
 	struct rte_mbuf *mbufs[BURST_MAX];
-	struct rx_time *time = q->time;
 	uint64_t now_ns;
 	unsigned n;
 
-	assert(max <= BURST_MAX);
-	if (q->pcap != NULL) {
-		n = pcap_source_burst(q->pcap, q->queue, p, max, time->now_ns, time->issued_ns);
-		if (n > 0)
-			time->issued_ns = p[n - 1].time_ns;
-		return n;
-	}
 	n = rte_eth_rx_burst(q->device, q->queue, mbufs, (uint16_t)max);
 	if (n == 0)
 		return 0;
-	now_ns = clock_now_ns(time->clock);
-	if (now_ns <= time->issued_ns)
-		now_ns = time->issued_ns + 1;
+	now_ns = clock_now_ns(q->time->clock);
+	if (now_ns <= q->time->issued_ns)
+		now_ns = q->time->issued_ns + 1;
 	for (unsigned i = 0; i < n; i++) {
 		struct rte_mbuf *m = mbufs[i];
 
@@ -421,7 +418,24 @@ unsigned rx_burst(struct rx_queue *q, struct pkt *p, unsigned max)
 		p[i].time_ns = now_ns + i;
 		p[i].owner = m;
 	}
-	time->issued_ns = now_ns + n - 1;
+	return n;
+}
+
+unsigned rx_burst(struct rx_queue *q, struct pkt *p, unsigned max)
+{
+	struct rx_time *time = q->time;
+	unsigned n;
+
+	assert(max <= BURST_MAX);
+	if (q->pcap != NULL)
+		n = pcap_source_burst(q->pcap, q->queue, p, max, time->now_ns, time->issued_ns);
+	else if (q->afpacket != NULL)
+		n = afpacket_source_burst(q->afpacket, q->queue, p, max, time->clock,
+					  time->issued_ns + 1);
+	else
+		n = device_burst(q, p, max);
+	if (n > 0)
+		time->issued_ns = p[n - 1].time_ns;
 	return n;
 }
 
@@ -431,6 +445,10 @@ void rx_free(struct rx_queue *q, struct pkt *p, unsigned n)
 
 	if (q->pcap != NULL)
 		return; // lent from the file
+	if (q->afpacket != NULL) {
+		afpacket_source_free(q->afpacket, q->queue);
+		return;
+	}
 	assert(n <= BURST_MAX);
 	for (unsigned i = 0; i < n; i++)
 		mbufs[i] = p[i].owner;

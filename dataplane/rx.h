@@ -1,6 +1,6 @@
-/* rx.h - bursts of packets from any port: a DPDK device or a played capture file.
+/* rx.h - bursts of packets from any port: a DPDK device, a kernel interface, a played capture file.
  *
- * Flow:     NIC, AF_XDP, AF_PACKET, EAL vdev -> rx_burst() -> worker_burst() -> rx_free()
+ * Flow:     NIC, AF_XDP, EAL vdev, packet socket, file -> rx_burst() -> worker_burst() -> rx_free()
  * Threads:  rx_open, rx_close, rx_play, rx_read_ports: the main thread.
  *           rx_burst, rx_free: the queue's worker, no other.
  * Memory:   rx_burst lends frames; each is the worker's until it comes back in rx_free, all of a
@@ -8,10 +8,11 @@
  * Segments: of an mbuf of several segments only the first segment's bytes are readable (len); the
  *           whole length is wire_len.  Only if the first is shorter than RX_FIRST_SEGMENT_MIN they are
  *           moved together, as far as it has room.
- * Queues:   RSS by addresses only, with a symmetric key, where the device can; AF_PACKET spreads by
- *           the kernel's symmetric flow hash.
- * Time:     of a device's burst: one clock read, and 1 ns more for each packet after; never before a
- *           time that this worker has given out or promised (struct rx_time).
+ * Queues:   RSS by addresses only, with a symmetric key, where the device can; packet sockets take
+ *           their share by a hash of the addresses, too.
+ * Time:     of a device's burst: one clock read, and 1 ns more for each packet after.  Of a packet
+ *           socket's frame: the kernel's stamp.  Never before a time that this worker has given out or
+ *           promised (struct rx_time).
  * Bench:    rx_queue_init_device() on any port of EAL; no struct rx is needed.
  * Proof:    tests/test_dataplane.py
  */
@@ -34,16 +35,19 @@ struct rx_time {
 	const struct clock *clock;
 	uint64_t now_ns;    // of this pass: decides which played frames are due
 	uint64_t issued_ns; // no packet may have an earlier time any more
+	uint64_t lag_ns;    // a promise stays this far behind the clock: frames come with older times
 };
 
+struct afpacket_source;
 struct pcap_source;
 struct rx;
 
 /* What a worker needs to poll one queue.  Plain memory of the caller. */
 struct rx_queue {
 	struct rx_time *time;
-	struct pcap_source *pcap; // or NULL: a device
-	uint16_t device, queue;	  // of EAL; queue also of pcap
+	struct pcap_source *pcap;	  // or NULL
+	struct afpacket_source *afpacket; // or NULL; both NULL: a device
+	uint16_t device, queue;		  // of EAL; queue also of the others
 	uint8_t port;		  // index of the capture port
 	bool is_inner;
 };
@@ -54,6 +58,7 @@ int rx_open(const struct args *args, struct rx **out, struct error *err);
 /* Stop and close all; removes our XDP programs. */
 void rx_close(struct rx *rx);
 
+/* Raises time->lag_ns to what the queue needs. */
 void rx_queue_init(struct rx_queue *q, const struct rx *rx, unsigned port, unsigned queue,
 		   struct rx_time *time);
 void rx_queue_init_device(struct rx_queue *q, uint16_t device, uint16_t queue, struct rx_time *time);

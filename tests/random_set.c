@@ -105,7 +105,7 @@ static void throw_filter(const struct random_set *set, struct dice *d,
 	f->n_protocol = throw_length(d);
 	for (unsigned i = 0; i < f->n_protocol; i++)
 		lists->protocol[i] = protocols[dice_below(d, sizeof(protocols))];
-	f->tcp_flags = dice_one_in(d, 3) ? (uint8_t)(1U << dice_below(d, 8)) : 0;
+	f->tcp_flags = (uint8_t)(dice_one_in(d, 3) ? 1U << dice_below(d, 8) : 0);
 	if (dice_one_in(d, 10))
 		f->tcp_flags = (uint8_t)dice_next(d);
 }

@@ -85,7 +85,7 @@ static void sources_are_told_apart(void **state)
 		const char *device;
 	} cases[] = {
 		{"name=p,source=pcap:x", SOURCE_PCAP, ""},
-		{"name=p,source=af_packet:eth0", SOURCE_AF_PACKET, "net_af_packet7"},
+		{"name=p,source=af_packet:eth0", SOURCE_AF_PACKET, ""},
 		{"name=p,source=af_xdp:eth0", SOURCE_AF_XDP, "net_af_xdp7"},
 		{"name=p,source=0000:03:00.1", SOURCE_PCI, "0000:03:00.1"},
 		{"name=p,source=03:0a.1,arg=1", SOURCE_PCI, "0000:03:0a.1"},
@@ -228,8 +228,7 @@ static void eal_gets_cores_memory_and_devices(void **state)
 	assert_string_equal(
 		eal_line(9),
 		"--in-memory --no-telemetry --log-level=*:warning --lcores=0@(0,1),1@2,2@3 --main-lcore=0 "
-		"-m256 --vdev=net_af_packet0,iface=eth0,qpairs=2,framecnt=4096 "
-		"--vdev=net_af_xdp1,iface=eth1,start_queue=0,queue_count=1,xdp_prog=/proc/self/fd/9 "
+		"-m256 --vdev=net_af_xdp1,iface=eth1,start_queue=0,queue_count=1,xdp_prog=/proc/self/fd/9 "
 		"--allow=03:00.0,x=1 --vdev=net_null0 --iova-mode=va ");
 }
 

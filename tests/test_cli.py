@@ -490,15 +490,35 @@ class StopUpload(CliCase):
         self.assertEqual(p.returncode, 0)
         self.assertIn(b"Stopping", shown)
 
-    def test_interrupted_wait_says_that_the_upload_goes_on(self):
-        self.states(self.uploading)
+    def interrupted(self, method, path):
         p = subprocess.Popen(self.args("stop"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              text=True)
-        self.until(lambda: len(self.asked("GET", V1 + "/captures/gateway")) >= 1)
+        self.until(lambda: len(self.asked(method, path)) >= 1)
         p.send_signal(signal.SIGINT)
-        _, err = p.communicate(timeout=WAIT_S)
-        self.assertEqual(p.returncode, 1)
-        self.assertIn("goes on with the upload", err)
+        out, err = p.communicate(timeout=WAIT_S)
+        self.assertEqual((p.returncode, out), (1, ""))
+        self.daemon.asked.clear()
+        return err
+
+    def test_interrupted_wait_says_that_the_upload_goes_on(self):
+        self.states(self.uploading)
+        self.assertIn("goes on with the upload",
+                      self.interrupted("GET", V1 + "/captures/gateway"))
+
+    def test_interrupted_in_mid_request_says_what_is_known(self):
+        hold = threading.Event()
+
+        def answer(handler):
+            hold.wait(WAIT_S)
+            return 200, self.uploading
+        self.states(self.uploading)
+        self.routes["GET", V1 + "/captures/gateway"] = answer
+        self.assertIn("goes on with the upload",
+                      self.interrupted("GET", V1 + "/captures/gateway"))
+        self.routes["POST", V1 + "/captures/gateway/stop"] = answer
+        self.assertIn("may have stopped",
+                      self.interrupted("POST", V1 + "/captures/gateway/stop"))
+        hold.set()
 
 
 class StopDownload(CliCase):

@@ -27,15 +27,36 @@ LOOP_CAPS = 1 << 12 | 1 << 13 | 1 << 14 | 1 << 39  # NET_ADMIN, NET_RAW, IPC_LOC
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(2**32)))
 
 
-def esp_frame(rng, src, dst, n, fragment=0):
+def esp_frame(rng, src, dst, n, fragment=0, ident=None):
     """An Ethernet frame with ESP between two hosts of 192.0.2.0/24, n bytes behind the IP header."""
     payload = rng.randbytes(n)
-    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + n, rng.randrange(65536), fragment, 64, 50, 0,
+    ident = rng.randrange(65536) if ident is None else ident
+    ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + n, ident, fragment, 64, 50, 0,
                      bytes([192, 0, 2, src]), bytes([192, 0, 2, dst]))
     total = sum(struct.unpack("!10H", ip))
     total = (total & 0xFFFF) + (total >> 16)
     ip = ip[:10] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + ip[12:]
     return bytes.fromhex("020000000002" "020000000001" "0800") + ip + payload
+
+
+def esp_fragments(rng, src, dst):
+    """Three frames: one IPv4 packet in fragments of 1480 bytes, the last shorter."""
+    ident = rng.randrange(65536)
+    return [esp_frame(rng, src, dst, 1480, 0x2000, ident),
+            esp_frame(rng, src, dst, 1480, 0x2000 | 1480 // 8, ident),
+            esp_frame(rng, src, dst, 8 * rng.randrange(5, 100), 2960 // 8, ident)]
+
+
+def esp6_frame(rng, src, dst, n):
+    """The same over IPv6, between hosts of 2001:db8::/32."""
+    hosts = [bytes.fromhex("20010db8") + bytes(11) + bytes([host]) for host in (src, dst)]
+    return (bytes.fromhex("020000000002" "020000000001" "86dd" "60000000")
+            + struct.pack("!HBB", n, 50, 64) + b"".join(hosts) + rng.randbytes(n))
+
+
+def tagged(frame, *tags):
+    """The frame with VLAN tags, outermost first: (TPID, TCI)."""
+    return frame[:12] + b"".join(struct.pack("!HH", *tag) for tag in tags) + frame[12:]
 
 
 def write_pcap(path, frames):
@@ -413,27 +434,35 @@ class Kernel(Dataplane):
         return subprocess.run(["ip", "netns", "exec", cls.ns, *command], check=True,
                               capture_output=True, timeout=dp.DEADLINE_S).stdout.decode()
 
-    def send(self, frames, interface=None):
-        """From the other end of the pair, by a thread that moves into the namespace."""
-        failure = []
+    def in_namespace(self, work):
+        """What work() gives, called by a thread that moves into the namespace."""
+        results, failure = [], []
 
-        def work():
+        def enter():
             try:
                 fd = os.open(f"/run/netns/{self.ns}", os.O_RDONLY)
                 if LIBC.setns(fd, 0x40000000) != 0:
                     raise OSError("setns")
                 os.close(fd)
-                with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
-                    s.bind((interface or self.b, 0))
-                    for _, frame, _ in frames:
-                        s.send(frame)
+                results.append(work())
             except OSError as e:
                 failure.append(e)
 
-        thread = threading.Thread(target=work)
+        thread = threading.Thread(target=enter)
         thread.start()
         thread.join()
         self.assertEqual(failure, [])
+        return results[0]
+
+    def send(self, frames, interface=None):
+        """From the other end of the pair."""
+        def work():
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as s:
+                s.bind((interface or self.b, 0))
+                for _, frame, _ in frames:
+                    s.send(frame)
+
+        self.in_namespace(work)
 
     def xdp_program(self):
         return "prog/xdp" in self.ip("ip", "-d", "link", "show", "dev", self.a)
@@ -479,7 +508,7 @@ class Kernel(Dataplane):
         self.start("--port", f"name=wan,source=af_packet:{self.a}")
         c = self.connect().hello()
         c.set(1, ((0, 65535),))
-        frames = random_frames(6000)  # more than the kernel's ring of 4096 frames
+        frames = random_frames(25000)  # more than the 16 MiB of the kernel's ring
         os.kill(self.process.pid, signal.SIGSTOP)
         try:
             self.send(frames)
@@ -495,6 +524,178 @@ class Kernel(Dataplane):
         self.assertEqual(len(records) + c.port(0)["lost_nic"], len(frames))
         self.assertGreater(c.port(0)["lost_nic"], 0)
         self.stop()
+
+    def capture_frames(self, frames, *arguments, interface=None, source=None, n_queues=1):
+        """Both ends of check_capture() for frames without times."""
+        self.start(*arguments, "--workers", str(n_queues), "--port",
+                   f"name=wan,queues={n_queues},source={source or 'af_packet:' + self.a}")
+        c = self.check_capture([(0, f, len(f)) for f in frames], n_queues, interface)
+        self.check_alive(c)
+        self.stop()
+
+    def test_af_packet_sees_fragments_as_fragments(self):
+        rng = random.Random(SEED)
+        for n_queues in (1, 2):
+            self.capture_frames([f for i in range(30) for f in esp_fragments(rng, i, 99)],
+                                n_queues=n_queues)
+
+    def test_af_packet_records_vlan_tags_as_sent(self):
+        rng = random.Random(SEED)
+        frames = [tagged(esp_frame(rng, 1, 2, 100), *tags) for tags in (
+            [(0x8100, 7)], [(0x8100, 0)], [(0x8100, 0xEFFF)], [(0x88A8, 1), (0x8100, 2)],
+            [(0x8100, 1), (0x8100, 2)], [(0x9100, 3), (0x8100, 4)],
+            [(0x88A8, 1), (0x88A8, 2), (0x8100, 3), (0x8100, 4)], [])]
+        self.capture_frames(frames)
+        self.capture_frames(frames, interface=self.a)
+
+    def test_af_packet_keeps_the_length_of_long_frames(self):
+        rng = random.Random(SEED)
+        sizes = (9014, 60000, 65535, 1500, 65549)
+        frames = [esp_frame(rng, 1, 2, size - 34) for size in sizes]
+        for interface in (self.a, self.b):
+            self.ip("ip", "link", "set", interface, "mtu", "65535")
+            self.addCleanup(self.ip, "ip", "link", "set", interface, "mtu", "1500")
+        self.start("--port", f"name=wan,source=af_packet:{self.a}")
+        c = self.connect().hello()
+        c.set(1, ((0, 65535),))
+        self.send([(0, frame, 0) for frame in frames + [tagged(frames[0], (0x8100, 7))]])
+        records = c.take_until(len(frames) + 1)
+        self.assertEqual([r.wire_len for r in records], [*sizes, 9018])
+        self.assertEqual([r.frame for r in records[:-1]], [frame[:65535] for frame in frames])
+        self.assertEqual(records[-1].frame, tagged(frames[0], (0x8100, 7)))
+        self.assertEqual(c.port(0)["lost_nic"], 0)
+        self.stop()
+
+    def check_pairs_stay_together(self, c, n_frames):
+        """Records of two workers: the address pairs of one are not those of the other."""
+        both = [[], []]
+
+        def enough():
+            for worker in (0, 1):
+                both[worker].extend(c.take(worker))
+            return len(both[0]) + len(both[1]) >= n_frames
+
+        wait_for(enough, f"{n_frames} records")
+        self.assertEqual(len(both[0]) + len(both[1]), n_frames)
+        pairs = []
+        for records in both:
+            pairs.append(set())
+            for frame in (r.frame for r in records):
+                at = 14
+                while frame[at - 2:at] in (b"\x81\0", b"\x88\xa8"):
+                    at += 4
+                v6 = frame[at - 2:at] == b"\x86\xdd"
+                a, n = (at + 8, 16) if v6 else (at + 12, 4)
+                pairs[-1].add(frozenset((frame[a:a + n], frame[a + n:a + 2 * n])))
+        self.assertTrue(pairs[0] and pairs[1])
+        self.assertEqual(pairs[0] & pairs[1], set())
+
+    def test_af_packet_keeps_both_directions_and_all_fragments_in_one_queue(self):
+        rng = random.Random(SEED)
+        to, fro = [], []  # received and sent by the gateway
+        for host in range(1, 40):
+            for frames, src, dst in ((to, host, 200), (fro, 200, host)):
+                frames += esp_fragments(rng, src, dst)
+                frames.append(esp_frame(rng, src, dst, 100))
+                frames.append(tagged(esp_frame(rng, src, dst, 100), (0x8100, 5)))
+                frames.append(tagged(esp_frame(rng, src, dst, 100), (0x88A8, 5), (0x8100, 6)))
+                frames.append(esp6_frame(rng, src, dst, 100))
+                frames.append(tagged(esp6_frame(rng, src, dst, 100), (0x8100, 5)))
+        self.start("--workers", "2", "--port", f"name=wan,queues=2,source=af_packet:{self.a}")
+        c = self.connect().hello()
+        c.set(1, ((0, 65535),))
+        self.send([(0, frame, 0) for frame in to])
+        self.send([(0, frame, 0) for frame in fro], self.a)
+        self.check_pairs_stay_together(c, len(to) + len(fro))
+        self.stop()
+
+    def test_af_packet_gives_every_frame_to_one_worker_whatever_it_is(self):
+        rng = random.Random(SEED)
+        junk = [bytes.fromhex("020000000002" "020000000001") + head + rng.randbytes(n)
+                for head in (b"\x08\0", b"\x86\xdd", b"\x08\x06", b"\0\x10", b"\x81\0\0\1\x08\0")
+                for n in (*range(2, 40, 3), 60)]  # a tag with less behind is dropped by the kernel
+        self.start("--workers", "2", "--port", f"name=wan,queues=2,source=af_packet:{self.a}")
+        c = self.connect().hello()
+        self.send([(0, frame, 0) for frame in junk])
+        self.send([(0, frame, 0) for frame in junk], self.a)
+        wait_for(lambda: c.received(0) + c.received(1) >= 2 * len(junk), "all of them")
+        end = c.watermark(0)
+        wait_for(lambda: c.watermark(0) > end + 20_000_000, "what may come twice")
+        self.assertEqual(c.received(0) + c.received(1), 2 * len(junk))
+        self.stop()
+
+    def test_af_packet_waits_for_an_interface_that_is_down(self):
+        def set_up():
+            self.ip("ip", "link", "set", self.a, "up")
+            wait_for(lambda: "state UP" in self.ip("ip", "link", "show", "dev", self.b), "the link")
+
+        for n_queues in (1, 2):
+            self.ip("ip", "link", "set", self.a, "down")
+            self.addCleanup(set_up)
+            self.start("--workers", str(n_queues), "--port",
+                       f"name=wan,queues={n_queues},source=af_packet:{self.a}")
+            self.assertIn(f"{self.a} is down; its frames are captured as soon as it is up.",
+                          self.log_text())
+            self.assertNotIn("went down", self.log_text())
+            set_up()
+            c = self.check_capture(random_frames(50), n_queues)
+            self.ip("ip", "link", "set", self.a, "down")
+            wait_for(lambda: f"{self.a} went down" in self.log_text(), "the warning")
+            set_up()
+            before = c.received(0) + (c.received(1) if n_queues == 2 else 0)
+            self.send(random_frames(50))
+            wait_for(lambda: c.received(0) + (c.received(1) if n_queues == 2 else 0) == before + 50,
+                     "frames again")
+            self.stop()
+            self.log.truncate(0)
+
+    def test_af_packet_without_permission_is_a_sentence_and_exit_1(self):
+        run = subprocess.run([*self.PREFIX, "setpriv", "--bounding-set", "-net_raw", PROGRAM, "--socket",
+                              self.path, "--port", f"name=wan,source=af_packet:{self.a}"],
+                             capture_output=True, timeout=dp.DEADLINE_S)
+        self.assertEqual(run.returncode, 1, run.stderr)
+        self.assertIn(b"CAP_NET_RAW", run.stderr)
+
+    def test_af_packet_gives_ip_packets_of_a_tunnel_an_ethernet_header(self):
+        name = f"gct{os.getpid()}"
+
+        def open_tun():
+            fd = os.open("/dev/net/tun", os.O_RDWR)
+            fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", name.encode(), 0x1001))  # TUN, NO_PI
+            return fd
+
+        def send_out(packets):
+            with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as s:
+                for packet in packets:
+                    s.sendto(packet, (name, 0x0800 if packet[0] >> 4 == 4 else 0x86DD))
+
+        rng = random.Random(SEED)
+        tun = self.in_namespace(open_tun)
+        self.addCleanup(os.close, tun)
+        self.ip("ip", "link", "set", name, "up")
+        received = [f(rng, host, 200, 100)[14:] for host in range(40) for f in (esp_frame, esp6_frame)]
+        sent = [f(rng, 200, host, 100)[14:] for host in range(40) for f in (esp_frame, esp6_frame)]
+        self.start("--workers", "2", "--port", f"name=lan,queues=2,source=af_packet:{name}")
+        c = self.connect().hello()
+        c.set(1, ((0, 65535),))
+        for packet in received:
+            os.write(tun, packet)
+        self.in_namespace(lambda: send_out(sent))
+        records = [[], []]
+        wait_for(lambda: [records[w].extend(c.take(w)) for w in (0, 1)]
+                 and len(records[0] + records[1]) >= 160, "160 records")
+        types = {4: b"\x08\0", 6: b"\x86\xdd"}
+        self.assertEqual(sorted(r.frame for r in records[0] + records[1]),
+                         sorted(bytes(12) + types[p[0] >> 4] + p for p in received + sent))
+        pairs = [{frozenset((f[26:30], f[30:34]) if f[14] >> 4 == 4 else (f[22:38], f[38:54]))
+                  for f in (r.frame for r in part)} for part in records]
+        self.assertTrue(pairs[0] and pairs[1])
+        self.assertEqual(pairs[0] & pairs[1], set())
+        self.stop()
+
+    def test_af_packet_driver_of_dpdk_is_still_there_as_an_eal_device(self):
+        self.capture_frames([f for _, f, _ in random_frames(50)],
+                            source=f"net_af_packet0,iface={self.a}")
 
     def test_af_xdp_sees_every_frame_and_leaves_no_program(self):
         self.start("--port", f"name=wan,source=af_xdp:{self.a}")

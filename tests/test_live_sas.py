@@ -9,7 +9,6 @@ signature of every URL is looked for in each answer, log, command line and repor
 import hashlib
 import json
 import os
-import unittest
 
 from live import (Appliance, Live, assert_opens_clean, base_config, blob_name, data_frames, main,
                   primed, read_pcap)

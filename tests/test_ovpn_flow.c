@@ -407,17 +407,34 @@ static void flow_is_forgotten_after_silence_sooner_once_it_closed(void **state)
 	assert_int_equal(send(f, (struct segment){1, 1, ACK, .time_ns = t}), OVPN_HELD);
 }
 
+/* As many flows as it takes, four segments each (the first has three).  False if five met in one bucket, which has room for
+ * four: the secret is random, so that happens once in 8,000 times.
+ */
+static bool fill_pool(struct fixture *f)
+{
+	for (unsigned i = 0; i < OVPN_HELD_MAX; i++) {
+		struct segment syn = {(uint16_t)((i + 1) / HELD_SEGMENTS_MAX), 0, SYN,
+				      .time_ns = i};
+
+		assert_int_equal(send(f, syn), OVPN_HELD);
+	}
+	return f->n_events == 0;
+}
+
 static void full_pool_pushes_the_oldest_out(void **state)
 {
 	struct fixture *f = *state;
 
-	for (unsigned i = 0; i < OVPN_HELD_MAX; i++)
-		assert_int_equal(send(f, (struct segment){(uint16_t)i, 0, SYN, .time_ns = i}),
-				 OVPN_HELD);
-	assert_int_equal(f->n_events, 0);
-	assert_int_equal(send(f, (struct segment){60000, 0, SYN, .time_ns = 9999}), OVPN_HELD);
+	for (unsigned tries = 1; !fill_pool(f); tries++) {
+		assert_true(tries < 4);
+		assert_int_equal(close_fixture(state), 0);
+		assert_int_equal(open_fixture(state), 0);
+	}
+	/* The first flow has three: its fourth needs no room in the table, only in the pool. */
+	assert_int_equal(send(f, (struct segment){0, 0, SYN, .time_ns = 9999}), OVPN_HELD);
 	assert_int_equal(f->n_events, 1);
 	assert_int_equal(f->events[0].ticket, 1);
+	assert_int_equal(f->events[0].why, VERDICT_OVPN_UNDECIDED);
 	assert_int_equal(ovpn_flows_oldest_held_ns(f->flows), 1);
 	ovpn_flows_flush(f->flows);
 	assert_int_equal(f->n_events, OVPN_HELD_MAX + 1);
@@ -425,7 +442,9 @@ static void full_pool_pushes_the_oldest_out(void **state)
 	collected(f, 0, OVPN_HELD_MAX + 1);
 }
 
-/* Flows from as many addresses as it takes to fill every bucket, each with a segment held. */
+/* Flows from as many addresses as it takes to fill every bucket, each with a segment held.  Five of
+ * the 200 OpenVPN flows meet in one bucket once in 10^7 runs.
+ */
 static void flood_of_syns_does_not_push_openvpn_out_and_balances(void **state)
 {
 	struct fixture *f = *state;
@@ -433,7 +452,7 @@ static void flood_of_syns_does_not_push_openvpn_out_and_balances(void **state)
 	static struct build b;
 	struct segment syn = {40000, 0, SYN};
 
-	for (uint16_t i = 0; i < 1000; i++)
+	for (uint16_t i = 0; i < 200; i++)
 		assert_int_equal(send(f, (struct segment){i, 0, ACK, RESET, RESET_BYTES}),
 				 OVPN_YES);
 	b = frame_of(&syn);
@@ -451,7 +470,7 @@ static void flood_of_syns_does_not_push_openvpn_out_and_balances(void **state)
 	n_gone = f->n_class[CLASS_OTHER] + f->n_class[CLASS_OVPN];
 	assert_int_equal(n_gone, n_held);
 	assert_int_equal(n_held, 4 * OVPN_FLOWS_MAX);
-	for (uint16_t i = 0; i < 1000; i++)
+	for (uint16_t i = 0; i < 200; i++)
 		n_lost += send(f, (struct segment){i, 0, ACK, NEITHER, 16}) != OVPN_YES;
 	assert_int_equal(n_lost, 0);
 }

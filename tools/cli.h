@@ -68,7 +68,9 @@ int cli_fail(const struct cli *cli, const char *sentence);
 int cli_misuse(const struct cli_spec *spec, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* Ask, and end if it fails: CLI_GO_ON with *out to be ended, or CLI_FAILED and all is said. */
+/* Ask, and end if it fails: CLI_GO_ON with *out to be ended, or CLI_FAILED and all is said, but for
+ * a signal that was caught: then the caller says what it means.
+ */
 int cli_ask(const struct cli *cli, struct client *client, const char *method, const char *path,
 	    const struct cJSON *body, struct answer *out);
 

@@ -322,8 +322,11 @@ int cli_ask(const struct cli *cli, struct client *client, const char *method, co
 	    const struct cJSON *body, struct answer *out)
 {
 	struct error err = {{0}};
+	int rc = client_call(client, method, path, body, out, &err);
 
-	if (client_call(client, method, path, body, out, &err) != 0)
+	if (rc == -EINTR) // only who catches signals knows what it means
+		return CLI_FAILED;
+	if (rc != 0)
 		return cli_fail(cli, err.text);
 	if (answer_is_ok(out))
 		return CLI_GO_ON;

@@ -59,7 +59,8 @@ struct stop {
 	struct client *client;
 	struct progress progress;
 	struct download pcap, report;
-	bool is_asked; // the daemon has taken the stop
+	bool is_asked; // the stop is on its way to the daemon
+	bool is_taken; // the daemon has said yes
 };
 
 static void sleep_ms(unsigned ms)
@@ -77,9 +78,14 @@ static int interrupted(const struct stop *s)
 	char text[ERROR_TEXT_MAX], name_word[512], path_word[512];
 
 	name = *name != '\0' ? shell_word(name, name_word, sizeof(name_word)) : "";
-
 	if (!s->is_asked)
 		(void)snprintf(text, sizeof(text), "Interrupted; the capture goes on.");
+	else if (!s->is_taken)
+		(void)snprintf(
+			text, sizeof(text),
+			"Interrupted; gatecapd may have stopped the capture already: \"gatecap "
+			"show%s%s\" shows its state.",
+			scope, name);
 	else if (s->cli.output != NULL)
 		(void)snprintf(
 			text, sizeof(text),
@@ -142,14 +148,14 @@ static int poll_until_settled(struct stop *s, struct answer *answer)
 		delay_ms = delay_ms * 2 < POLL_MAX_MS ? delay_ms * 2 : POLL_MAX_MS;
 		answer_fini(answer);
 		if (client_interrupted)
-			rc = interrupted(s);
+			rc = CLI_FAILED;
 		else
 			rc = cli_ask_scope(&s->cli, s->client, "GET", "", NULL, answer);
 		if (rc != CLI_GO_ON)
 			break;
 	}
 	progress_end(&s->progress);
-	return rc;
+	return rc != CLI_GO_ON && client_interrupted ? interrupted(s) : rc;
 }
 
 static cJSON *stop_body(const struct cli *cli)
@@ -167,13 +173,15 @@ static int stop_ask(struct stop *s, struct answer *answer)
 {
 	cJSON *body = stop_body(&s->cli);
 	cJSON *sas = cJSON_GetObjectItemCaseSensitive(body, "sas_url");
-	int rc = cli_ask_scope(&s->cli, s->client, "POST", "/stop", body, answer);
+	int rc;
 
+	s->is_asked = true;
+	rc = cli_ask_scope(&s->cli, s->client, "POST", "/stop", body, answer);
 	if (sas != NULL)
 		explicit_bzero(sas->valuestring, strlen(sas->valuestring));
 	cJSON_Delete(body);
-	s->is_asked = rc == CLI_GO_ON;
-	return rc;
+	s->is_taken = rc == CLI_GO_ON;
+	return rc != CLI_GO_ON && client_interrupted ? interrupted(s) : rc;
 }
 
 static void print_stopped(const struct stop *s, const cJSON *capture)

@@ -180,14 +180,36 @@ static int load_filter(struct replay *r, const struct options *o, struct error *
 	return rc;
 }
 
-/* IN is read again and again: never write over it. */
+/* One regular file under both names, or one name that is not there yet. */
+static bool same_file(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	if (a == NULL || b == NULL || strcmp(a, "-") == 0 || strcmp(b, "-") == 0)
+		return false;
+	if (stat(a, &x) != 0 || stat(b, &y) != 0)
+		return strcmp(a, b) == 0;
+	return x.st_dev == y.st_dev && x.st_ino == y.st_ino && S_ISREG(x.st_mode);
+}
+
+/* What is read is never written over, and what is written is two files. */
 static int check_files(const struct options *o, struct error *err)
 {
-	struct stat in, out;
+	const struct {
+		const char *what, *path, *written, *written_path;
+	} pairs[] = {
+		{"IN", o->in, "OUT", o->out},
+		{"The inner file", o->inner, "OUT", o->out},
+		{"IN", o->in, "the report", o->report},
+		{"The inner file", o->inner, "the report", o->report},
+		{"OUT", o->out, "the report", o->report},
+	};
 
-	if (stat(o->in, &in) == 0 && stat(o->out, &out) == 0 && in.st_dev == out.st_dev &&
-	    in.st_ino == out.st_ino && S_ISREG(in.st_mode)) {
-		error_set(err, "IN and OUT are the same file, %s: name another OUT.", o->in);
+	for (unsigned i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		if (!same_file(pairs[i].path, pairs[i].written_path))
+			continue;
+		error_set(err, "%s and %s are the same file, %s: give %s another name.",
+			  pairs[i].what, pairs[i].written, pairs[i].path, pairs[i].written);
 		return -EINVAL;
 	}
 	return 0;

@@ -3,7 +3,7 @@
  * syslog(3) was refused: it opens a socket of its own, which the dataplane's seccomp filter forbids,
  * and journald reads stderr with priorities anyway (sd-daemon(3)).
  */
-#include "control/log.h"
+#include "filters/log.h"
 
 #include <stdarg.h>
 #include <stdbool.h>

@@ -6,8 +6,8 @@
  * Cold:    never per packet, never in a loop that a peer can drive.
  * Secrets: callers never pass keys, tokens, payload or the query of a SAS URL.
  */
-#ifndef GATECAP_CONTROL_LOG_H
-#define GATECAP_CONTROL_LOG_H
+#ifndef GATECAP_FILTERS_LOG_H
+#define GATECAP_FILTERS_LOG_H
 
 /* Name the program for terminals (borrowed for life) and look once at what stderr is. */
 void log_open(const char *program);
