@@ -1,14 +1,17 @@
 /* afpacket_source.c - open the sockets, and take turns with the kernel on their blocks.
  *
- * DPDK's net_af_packet was refused: its fanout group puts IPv4 fragments together, its fixed slots cut
- * what is longer, and it reports the cut length as the original.  Slots for 64 KiB (TPACKET_V2) were
- * refused, too: 4,096 of them take 256 MiB; a block takes frames of any length, one behind the other.
+ * DPDK's net_af_packet was refused: its fanout group puts IPv4 fragments together, its fixed slots
+ * cut what is longer, and it reports the cut length as the original.  Slots for 64 KiB (TPACKET_V2)
+ * were refused, too: 4,096 of them take 256 MiB; a block takes frames of any length, one behind the
+ * other.
  *
- * A block is shown when it is full or after a time-out, which on kernels before 6.18 is counted in ticks:
- * up to 8 ms with HZ=250.  So the time of the burst would be wrong by as much; the kernel's own stamps are not.
+ * A block is shown when it is full or after a time-out, which on kernels before 6.18 is counted in
+ * ticks: up to 8 ms with HZ=250.  So the time of the burst would be wrong by as much; the kernel's
+ * own stamps are not.
  *
- * Sockets take nothing until all are bound and know their share: none is seen twice.  Being promiscuous is a membership of the first socket: the kernel takes it back when the
- * process ends, however it ends.
+ * Sockets take nothing until all are bound and know their share: none is seen twice.  Being
+ * promiscuous is a membership of the first socket: the kernel takes it back when the process ends,
+ * however it ends.
  */
 #include "dataplane/afpacket_source.h"
 
@@ -131,9 +134,9 @@ static int open_queue(struct afpacket_source *source, unsigned index, struct err
 	struct afpacket_share share;
 	void *memory;
 
-	// Without Ethernet the kernel takes whatever link header there is off, and says what follows.
+	// Without Ethernet the kernel takes any link header off and says what follows.
 	queue->fd =
-		socket(AF_PACKET, (source->has_ethernet ? SOCK_RAW : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
+		socket(AF_PACKET, SOCK_CLOEXEC | (source->has_ethernet ? SOCK_RAW : SOCK_DGRAM), 0);
 	if (queue->fd < 0)
 		return refuse(source, "there is no packet socket", err);
 	afpacket_share_nothing(&share);

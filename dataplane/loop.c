@@ -1,8 +1,8 @@
 /* loop.c - one pass: read the clock, ask each queue once.
  *
  * The clock is read before the queues are asked, and a pass without packets promises that time as the
- * watermark: nothing that arrives later can carry an earlier one.  (Less the lag of packet sockets, whose
- * frames are shown some milliseconds after the time that they carry.)  While packets come, the promise is
+ * watermark: nothing that arrives later can carry an earlier one.  (Less the lag of packet sockets,
+ * whose frames are shown milliseconds after the time that they carry.)  While packets come, the promise is
  * the last time given out, since a played file may still owe frames that were due before now.
  *
  * Why a thread that stands still ends the process: it may hold a packet, a matcher and a half-written

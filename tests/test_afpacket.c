@@ -1,7 +1,7 @@
 /* test_afpacket.c - the shares of queues against a plain twin, blocks as the kernel makes them.
  *
- * The filter runs in two interpreters that nobody here wrote: libpcap's, and the kernel's, on a socket
- * pair, which takes the same programs as a packet socket and needs no root.
+ * The filter runs in two interpreters that nobody here wrote: libpcap's, and the kernel's, on a
+ * socket pair, which takes the same programs as a packet socket and needs no root.
  */
 #include <assert.h>
 #include <setjmp.h>
@@ -264,7 +264,7 @@ static void longest_programs_fit(void **state)
 enum {
 	BLOCK_BYTES = 1 << 17,
 	FRAMES_AT = 48,
-	HEADERS_BYTES = sizeof(struct tpacket3_hdr) + sizeof(struct sockaddr_ll)
+	HEADERS_BYTES = sizeof(struct tpacket3_hdr) + sizeof(struct sockaddr_ll),
 };
 
 static union {
