@@ -19,8 +19,9 @@ Why our filter and tshark's are written differently, rule by rule:
   or flags do not take them.
 - OpenVPN over TCP: `openvpn` names only segments with data; the stream is what is recorded
   (tcp.stream, and -d tcp.port==443,openvpn to make tshark look).
-- protocol: ip.proto is the field of IPv4; of IPv6 it is the last next-header field of the chain; behind
-  AH it is what AH protects, by name.
+- protocol: ip.proto is the field of IPv4; of IPv6 it is the last next-header field of the chain (0 in
+  ipv6.nxt announces a hop-by-hop header, which is no protocol); behind AH it is what AH protects, by
+  name.
 
 Exit: 0, or 1 when anything differs.  77 (skipped) when tshark is missing.
 """
@@ -265,14 +266,16 @@ def port_rule(side, ports):
 
 NAMES = {1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 50: "esp", 58: "icmpv6", 132: "sctp"}
 CHAIN = ("hopopts", "routing", "fraghdr", "dstopts")
+CHAIN_NUMBERS = {0, 43, 44, 51, 60}
 
 
 def protocol_rule(numbers):
     parts = []
     for n in numbers:
         parts.append("%s and ip.proto#1 == %d" % (first_ip(4), n))
-        parts.append("%s and ipv6.nxt#1 == %d" % (first_ip(6), n))
-        parts += ["%s and ipv6.%s.nxt == %d" % (first_ip(6), header, n) for header in CHAIN]
+        if n not in CHAIN_NUMBERS:
+            parts.append("%s and ipv6.nxt#1 == %d" % (first_ip(6), n))
+            parts += ["%s and ipv6.%s.nxt == %d" % (first_ip(6), header, n) for header in CHAIN]
         if n in NAMES:
             parts.append(protocols(NAMES[n]))
     return any_of(parts)
