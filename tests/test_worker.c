@@ -131,6 +131,14 @@ static void send_segment(struct rig *rig, uint8_t flags, const uint8_t *payload,
 	send(rig, &f, 0, false);
 }
 
+static void send_esp(struct rig *rig)
+{
+	const struct simple_frame f = {
+		.src = 0x0a000003, .dst = GATEWAY, .protocol = 50, .n_payload = 100};
+
+	send(rig, &f, 0, false);
+}
+
 static void held_segments_are_recorded_with_their_own_times_once_the_flow_is_openvpn(void **state)
 {
 	struct rig rig;
@@ -258,6 +266,27 @@ static void finish_decides_what_is_held_and_opens_the_watermark(void **state)
 	assert_int_equal(rig.pair.shared->n_held, 0);
 	assert_int_equal(ring_watermark(&rig.pair.reader), UINT64_MAX);
 	assert_int_equal(rig.pair.shared->slot_classes[0][CLASS_OTHER], 1);
+	rig_close(&rig);
+}
+
+static void held_segments_go_before_the_ring_is_full_of_what_waits_for_them(void **state)
+{
+	struct rig rig;
+	uint64_t syn_ns;
+	unsigned n = 0;
+
+	(void)state;
+	rig_open(&rig);
+	publish_one(&rig, 0, true, 120);
+	syn_ns = rig.now_ns;
+	send_segment(&rig, SYN, NULL, 0);
+	// Nothing is taken from the ring: a merger could not, either.
+	while (rig.pair.shared->n_held == 1 && n++ < 1000000)
+		send_esp(&rig);
+	assert_int_equal(rig.pair.shared->n_held, 0);
+	assert_true(ring_watermark(&rig.pair.reader) > syn_ns);
+	assert_int_equal(rig.pair.shared->slots[0][0].ring_full, 0);
+	assert_int_equal(rig.pair.shared->verdicts[VERDICT_OVPN_UNDECIDED], 1);
 	rig_close(&rig);
 }
 
@@ -613,6 +642,7 @@ int main(void)
 		cmocka_unit_test(held_segment_keeps_the_captures_and_snap_of_its_own_generation),
 		cmocka_unit_test(capture_that_starts_later_never_sees_what_was_held_before),
 		cmocka_unit_test(finish_decides_what_is_held_and_opens_the_watermark),
+		cmocka_unit_test(held_segments_go_before_the_ring_is_full_of_what_waits_for_them),
 		cmocka_unit_test(held_segments_are_let_go_after_their_second),
 		cmocka_unit_test(nothing_is_recorded_before_the_first_set_and_after_the_last_stop),
 		cmocka_unit_test(new_slot_starts_at_zero_and_a_kept_one_goes_on),

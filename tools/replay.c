@@ -23,7 +23,7 @@
 #include "tools/text_file.h"
 
 enum {
-	RING_BYTES = 8 << 20, // a burst of the longest frames fits
+	RING_BYTES = 64 << 20, // what may wait behind a segment that is held
 	ARENA_BYTES = 1 << 20,
 	PORT_OUTER = 0,
 	PORT_INNER = 1,
