@@ -18,7 +18,7 @@ enum address_class {
 	ADDRESS_LOOPBACK,   // 127.0.0.0/8, ::1
 	ADDRESS_LINK_LOCAL, // 169.254.0.0/16, fe80::/10
 	ADDRESS_METADATA,   // a cloud's instance or host service
-	ADDRESS_UNUSABLE,   // 0.0.0.0/8 (this host, on Linux), multicast, reserved, not an IP address
+	ADDRESS_UNUSABLE, // 0.0.0.0/8 (this host, on Linux), multicast, reserved, not an IP address
 };
 
 /* An IPv4 address inside an IPv6 one (mapped, compatible, NAT64, 6to4) is judged as IPv4. */

@@ -15,10 +15,11 @@
 
 static void reply_refused(struct http_req *req, const struct refusal *refusal)
 {
-	cJSON *details = refusal->details.n > 0 ? http_details(&refusal->details, refusal->code) : NULL;
+	cJSON *details =
+		refusal->details.n > 0 ? http_details(&refusal->details, refusal->code) : NULL;
 
-	http_reply_error(req, refusal->status, refusal->code, refusal->message.text, refusal->target,
-			 details);
+	http_reply_error(req, refusal->status, refusal->code, refusal->message.text,
+			 refusal->target, details);
 }
 
 static void reply_bad_body(struct http_req *req, const char *target, const char *sentence)
@@ -62,8 +63,8 @@ static struct waiting *wait_for(struct http_req *req, struct captures *captures,
 	struct waiting *w = malloc(sizeof(*w));
 
 	if (w == NULL) {
-		http_reply_error(req, 503, "OutOfMemory", "gatecapd is out of memory: try again.", NULL,
-				 NULL);
+		http_reply_error(req, 503, "OutOfMemory", "gatecapd is out of memory: try again.",
+				 NULL, NULL);
 		return NULL;
 	}
 	*w = (struct waiting){.req = req, .captures = captures, .status = status};
@@ -255,8 +256,8 @@ static void get_pcap(struct http_req *req, void *ctx)
 				     .ctx = download};
 
 	if (download == NULL) {
-		http_reply_error(req, 503, "OutOfMemory", "gatecapd is out of memory: try again.", NULL,
-				 NULL);
+		http_reply_error(req, 503, "OutOfMemory", "gatecapd is out of memory: try again.",
+				 NULL, NULL);
 	} else if (capture == NULL) {
 		free(download);
 		reply_refused(req, &refusal);
@@ -277,7 +278,8 @@ static void post_finish(struct http_req *req, void *ctx)
 		return;
 	if (take_string(req, body, "md5", &md5)) {
 		if (md5 == NULL)
-			reply_bad_body(req, "/md5", "md5 is needed: the digest of what was received.");
+			reply_bad_body(req, "/md5",
+				       "md5 is needed: the digest of what was received.");
 		else if (captures_finish(ctx, scope_of(req), md5, &refusal) != 0)
 			reply_refused(req, &refusal);
 		else
@@ -321,8 +323,8 @@ static void post_check_filter(struct http_req *req, void *ctx)
 	if (body == NULL)
 		return;
 	text = filter_text(body);
-	if (filter_data_parse(text != NULL ? text : "", text != NULL ? strlen(text) : 0, &rules, &data,
-			      &faults, &warnings) != 0) {
+	if (filter_data_parse(text != NULL ? text : "", text != NULL ? strlen(text) : 0, &rules,
+			      &data, &faults, &warnings) != 0) {
 		struct refusal refusal = {.status = 400,
 					  .code = "InvalidPacketCaptureFilter",
 					  .target = faults.n > 0 ? faults.list[0].pointer : NULL,
@@ -335,7 +337,8 @@ static void post_check_filter(struct http_req *req, void *ctx)
 		normalised = filter_data_json(&data);
 		json = cJSON_CreateObject();
 		(void)cJSON_AddBoolToObject(json, "valid", true);
-		(void)cJSON_AddRawToObject(json, "filter_data", normalised != NULL ? normalised : "{}");
+		(void)cJSON_AddRawToObject(json, "filter_data",
+					   normalised != NULL ? normalised : "{}");
 		(void)cJSON_AddItemToObject(json, "warnings", faults_json(&warnings));
 		http_reply_json(req, 200, json);
 		free(normalised);

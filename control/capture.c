@@ -147,8 +147,9 @@ static void fill_report(const struct capture *c, const struct config *config,
 	r->has_filter = c->data.n_filters > 0;
 	r->first_ns = to_wall(c, counts->first_ns);
 	r->last_ns = to_wall(c, counts->last_ns);
-	r->lost_first_ns = to_wall(c, first_of(first_of(c->base.lost_first_ns, c->last.lost_first_ns),
-					       counts->lost_first_ns));
+	r->lost_first_ns =
+		to_wall(c, first_of(first_of(c->base.lost_first_ns, c->last.lost_first_ns),
+				    counts->lost_first_ns));
 	r->lost_last_ns = to_wall(c, last_of(last_of(c->base.lost_last_ns, c->last.lost_last_ns),
 					     counts->lost_last_ns));
 	r->file_bytes = counts->file_bytes;
@@ -209,12 +210,15 @@ struct cJSON *capture_json(struct capture *c, unsigned n_ports, uint64_t bytes_s
 		ledger_add(&total, &ledger);
 	}
 	(void)cJSON_AddStringToObject(json, "id", c->id);
-	(void)cJSON_AddStringToObject(json, "scope", c->connection != NULL ? "connection" : "gateway");
+	(void)cJSON_AddStringToObject(json, "scope",
+				      c->connection != NULL ? "connection" : "gateway");
 	add_string_or_null(json, "connection", c->connection);
 	(void)cJSON_AddStringToObject(json, "state", capture_state_name(c->state));
 	add_string_or_null(json, "started", time_text(c->started_ns, text));
-	add_string_or_null(json, "stopped", time_text(c->stopped_ns, text));
-	(void)cJSON_AddRawToObject(json, "filter_data", c->filter_json != NULL ? c->filter_json : "{}");
+	add_string_or_null(json, "stopped",
+			   c->stopped_ns != 0 ? time_text(c->stopped_ns, text) : NULL);
+	(void)cJSON_AddRawToObject(json, "filter_data",
+				   c->filter_json != NULL ? c->filter_json : "{}");
 	(void)cJSON_AddItemToObject(json, "counters", ledger_json(&total));
 	(void)cJSON_AddNumberToObject(json, "file_bytes", (double)counts.file_bytes);
 	(void)cJSON_AddNumberToObject(json, "file_bytes_max",

@@ -130,8 +130,9 @@ static void drop_expired(struct captures *m)
 		next = c->next;
 		if (!is_kept(c) || c->is_probing || now_ns < c->stopped_ns + keep_ns)
 			continue;
-		log_warning("The data of the capture on %s is deleted: it was not fetched for %u days.",
-			    capture_scope_text(c, scope), m->config->captures.retention_days);
+		log_warning(
+			"The data of the capture on %s is deleted: it was not fetched for %u days.",
+			capture_scope_text(c, scope), m->config->captures.retention_days);
 		remove_capture(m, c);
 	}
 }
@@ -184,8 +185,8 @@ struct captures *captures_open(struct event_base *base, struct config *config, s
 	m->config = config;
 	m->state_dir_fd = open(config->control.state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (m->state_dir_fd < 0) {
-		error_set(err, "The state folder %s cannot be opened: %s.", config->control.state_dir,
-			  strerror(errno));
+		error_set(err, "The state folder %s cannot be opened: %s.",
+			  config->control.state_dir, strerror(errno));
 		goto failed;
 	}
 	m->resolver = resolver_open(base, config, on_peers_changed, m);
@@ -238,8 +239,9 @@ int captures_reload(struct captures *m, struct config *config, struct error *err
 		for (unsigned i = 0; !found && i < config->n_connections; i++)
 			found = strcmp(config->connections[i].name, c->connection) == 0;
 		if (!found) {
-			error_set(err, "Connection %s has a running capture and is missing from the new "
-				       "configuration: the old one stays; stop the capture first.",
+			error_set(err,
+				  "Connection %s has a running capture and is missing from the new "
+				  "configuration: the old one stays; stop the capture first.",
 				  c->connection);
 			return -EBUSY;
 		}

@@ -37,8 +37,7 @@ void captures_stop(struct captures *captures, const char *connection, const char
 		   bool download, const struct answer *answer);
 
 /* Answers when the data is gone. */
-void captures_abort(struct captures *captures, const char *connection,
-		    const struct answer *answer);
+void captures_abort(struct captures *captures, const char *connection, const struct answer *answer);
 
 /* The capture of a scope (the one that holds it, else the last finished), or NULL and a refusal. */
 struct capture *captures_find(struct captures *captures, const char *connection,

@@ -106,7 +106,8 @@ static cJSON *port_stats_json(const struct captures *m, unsigned port)
 	return json;
 }
 
-static cJSON *worker_stats_json(const struct captures *m, unsigned i, const struct ring_reader *ring)
+static cJSON *worker_stats_json(const struct captures *m, unsigned i,
+				const struct ring_reader *ring)
 {
 	const struct worker_shared *w = dp_client_worker(m->dp, i);
 	cJSON *json = cJSON_CreateObject(), *verdicts;

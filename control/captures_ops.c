@@ -51,18 +51,20 @@ static void refuse_limit(const struct captures *m, struct refusal *refusal)
 			used = (size_t)(stpcpy(names + used, text) - names);
 		}
 	}
-	refusal_set(refusal, 409, "PacketCaptureLimitReached",
-		    "%u captures are running already, as many as may run at once: %s. Stop one first.",
-		    m->config->captures.running_max, names);
+	refusal_set(
+		refusal, 409, "PacketCaptureLimitReached",
+		"%u captures are running already, as many as may run at once: %s. Stop one first.",
+		m->config->captures.running_max, names);
 }
 
 /* The data of what runs is on its way into the state folder: it goes nowhere else any more. */
 bool captures_refuse_at_end(const struct captures *m, struct refusal *refusal)
 {
 	if (m->is_ending)
-		refusal_set(refusal, 503, "ShuttingDown",
-			    "gatecapd is ending; what runs is written to %s. Try again when it is back.",
-			    m->config->control.state_dir);
+		refusal_set(
+			refusal, 503, "ShuttingDown",
+			"gatecapd is ending; what runs is written to %s. Try again when it is back.",
+			m->config->control.state_dir);
 	return m->is_ending;
 }
 
@@ -91,11 +93,12 @@ static int check_scope(const struct captures *m, const char *connection, struct 
 		const char *text = capture_scope_text(holder, scope);
 		bool held = !capture_is_running(holder);
 
-		refusal_set(refusal, 409, "PacketCaptureAlreadyRunning",
-			    held ? "The capture %s on %s is %s and holds data: stop it with a working "
-				   "target, or give the data up with abort."
-				 : "The capture %s on %s is %s: stop it first.",
-			    holder->id, text, capture_state_name(holder->state));
+		refusal_set(
+			refusal, 409, "PacketCaptureAlreadyRunning",
+			held ? "The capture %s on %s is %s and holds data: stop it with a working "
+			       "target, or give the data up with abort."
+			     : "The capture %s on %s is %s: stop it first.",
+			holder->id, text, capture_state_name(holder->state));
 		return -EBUSY;
 	}
 	for (const struct capture *c = m->list; c != NULL; c = c->next)
@@ -152,7 +155,8 @@ static bool share_peer(const struct peer *a, const struct peer *b)
 /* Outer packets go to every connection with their peer: say so where there are several. */
 static void warn_shared_peer(const struct captures *m, struct capture *c)
 {
-	uint32_t own = c->connection != NULL ? captures_connection_index(m, c->connection) : UINT32_MAX;
+	uint32_t own =
+		c->connection != NULL ? captures_connection_index(m, c->connection) : UINT32_MAX;
 
 	for (uint32_t i = 0; own != UINT32_MAX && i < m->config->n_connections; i++) {
 		const struct connection *other = &m->config->connections[i];
@@ -203,9 +207,10 @@ static void start_now(struct captures *m, struct capture *c, struct answer *answ
 	int slot = free_slot(m);
 
 	if (slot < 0)
-		refusal_set(&refusal, 503, "PacketCaptureLimitReached",
-			    "A capture that was stopped just now is still being emptied: try again in a "
-			    "second.");
+		refusal_set(
+			&refusal, 503, "PacketCaptureLimitReached",
+			"A capture that was stopped just now is still being emptied: try again in a "
+			"second.");
 	if (slot < 0 || check_scope(m, c->connection, &refusal) != 0 ||
 	    open_store(m, c, &refusal) != 0) {
 		capture_free(c);
@@ -329,10 +334,11 @@ void capture_stopping(struct captures *m, struct capture *c, enum capture_aim ai
 	c->state = CAPTURE_STOPPING;
 	c->stopped_ns = now_ns;
 	if (seconds < SECONDS_RECOMMENDED)
-		faults_add(&c->notes, "",
-			   "The capture ran for %llu s; at least %d s are recommended, for shorter ones may "
-			   "miss packets of slow components on the path.",
-			   (unsigned long long)seconds, SECONDS_RECOMMENDED);
+		faults_add(
+			&c->notes, "",
+			"The capture ran for %llu s; at least %d s are recommended, for shorter ones may "
+			"miss packets of slow components on the path.",
+			(unsigned long long)seconds, SECONDS_RECOMMENDED);
 	log_info("Capture %s on %s is stopping.", c->id, capture_scope_text(c, scope));
 	captures_want_set(m);
 }
@@ -471,12 +477,14 @@ void captures_abort(struct captures *m, const char *connection, const struct ans
 	struct refusal refusal = {0};
 	struct capture *c = captures_holder(m, connection);
 
-	if (c == NULL || c->is_probing || c->state == CAPTURE_STARTING || c->stopping.done != NULL) {
+	if (c == NULL || c->is_probing || c->state == CAPTURE_STARTING ||
+	    c->stopping.done != NULL) {
 		if (c == NULL)
 			(void)stoppable(m, connection, &refusal);
 		else
 			refusal_set(&refusal, 409, "AnotherOperationInProgress",
-				    "The capture %s is busy with another operation: try again.", c->id);
+				    "The capture %s is busy with another operation: try again.",
+				    c->id);
 		answer_refused(&waiting, &refusal);
 		return;
 	}

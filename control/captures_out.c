@@ -270,9 +270,11 @@ int captures_finish(struct captures *m, const char *connection, const char *md5,
 		return -EINVAL;
 	}
 	if (strcasecmp(md5, c->md5) != 0) {
-		refusal_set(refusal, 409, "Md5Mismatch",
-			    "What arrived has MD5 %.32s and what was sent %s: the data is kept, download it "
-			    "again.", md5, c->md5);
+		refusal_set(
+			refusal, 409, "Md5Mismatch",
+			"What arrived has MD5 %.32s and what was sent %s: the data is kept, download it "
+			"again.",
+			md5, c->md5);
 		return -EINVAL;
 	}
 	capture_drop_data(c);
@@ -389,7 +391,8 @@ void captures_snapshot(struct captures *m, const char *connection,
 	*s = (struct snapshot){.next = m->snapshots,
 			       .m = m,
 			       .store = c->store,
-			       .until_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
+			       .until_ns =
+				       (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec,
 			       .is_final = c->slot < 0,
 			       .done = done,
 			       .ctx = ctx};
@@ -435,12 +438,14 @@ static void write_out(struct captures *m, struct capture *c)
 	if (rc == 0)
 		rc = write_file(m->state_dir_fd, name, read_view, c, store_view_bytes(c->view));
 	if (rc == 0) {
-		log_warning("The capture on %s was not fetched before gatecapd ended: it is in %s/%s.",
-			    capture_scope_text(c, scope), m->config->control.state_dir, name);
+		log_warning(
+			"The capture on %s was not fetched before gatecapd ended: it is in %s/%s.",
+			capture_scope_text(c, scope), m->config->control.state_dir, name);
 		capture_drop_data(c);
 	} else {
 		log_error("The capture on %s could not be written to %s: %s.",
-			  capture_scope_text(c, scope), m->config->control.state_dir, strerror(-rc));
+			  capture_scope_text(c, scope), m->config->control.state_dir,
+			  strerror(-rc));
 	}
 }
 

@@ -34,7 +34,8 @@ static void read_nic(const struct captures *m, struct capture *c)
 	const struct shared_header *shared = dp_client_shared(m->dp);
 
 	for (unsigned port = 0; port < shared->n_ports; port++)
-		c->last.ports[port].lost_nic = load(&shared->ports[port].lost_nic) - c->nic_base[port];
+		c->last.ports[port].lost_nic =
+			load(&shared->ports[port].lost_nic) - c->nic_base[port];
 }
 
 /* Add up what all workers counted for the capture's slot; NIC losses stay as read_nic() left them. */
@@ -50,13 +51,15 @@ static void read_workers(const struct captures *m, struct capture *c)
 
 		for (unsigned port = 0; port < PORTS_MAX; port++) {
 			const struct slot_counters *s = &w->slots[c->slot][port];
-			uint64_t first_ns = load(&s->lost_first_ns), last_ns = load(&s->lost_last_ns);
+			uint64_t first_ns = load(&s->lost_first_ns),
+				 last_ns = load(&s->lost_last_ns);
 
 			// received last: it is stored after the others, so it covers them
 			sum.ports[port].recorded += load(&s->recorded);
 			sum.ports[port].ring_full += load(&s->ring_full);
 			sum.ports[port].received += load(&s->received);
-			if (first_ns != 0 && (sum.lost_first_ns == 0 || first_ns < sum.lost_first_ns))
+			if (first_ns != 0 &&
+			    (sum.lost_first_ns == 0 || first_ns < sum.lost_first_ns))
 				sum.lost_first_ns = first_ns;
 			if (last_ns > sum.lost_last_ns)
 				sum.lost_last_ns = last_ns;
@@ -123,9 +126,8 @@ static void mark_sent(struct captures *m, uint64_t generation)
 static void send_set(struct captures *m)
 {
 	struct set_source_capture captures[CAPTURES_MAX];
-	struct set_source source = {.config = m->config,
-				    .captures = captures,
-				    .generation = m->generation + 1};
+	struct set_source source = {
+		.config = m->config, .captures = captures, .generation = m->generation + 1};
 	size_t bytes;
 	void *set;
 	int rc;
@@ -190,7 +192,8 @@ static void on_refused(void *ctx, uint64_t generation, const char *why)
 	if (generation != m->generation)
 		return;
 	m->is_set_pending = false;
-	m->is_set_wanted = true; // a stop in it must get through; without what was refused, or later
+	m->is_set_wanted =
+		true; // a stop in it must get through; without what was refused, or later
 	m->set_retry_ns = now_ns() + RETRY_NS;
 	log_error("The dataplane refused a filter set: %s", why);
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {

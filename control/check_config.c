@@ -7,6 +7,7 @@
 
 #include "control/store.h"
 #include "control/upload.h"
+#include "dataplane/afpacket_source.h"
 #include "dataplane/worker.h"
 
 static double mib(uint64_t bytes)
@@ -34,6 +35,17 @@ static uint64_t pcap_bytes(const struct config *config)
 	return bytes;
 }
 
+/* af_packet: ports have a ring of the kernel's a queue. */
+static uint64_t packet_socket_bytes(const struct config *config)
+{
+	uint64_t n_queues = 0;
+
+	for (unsigned i = 0; i < config->n_ports; i++)
+		if (strncmp(config->ports[i].source, "af_packet:", 10) == 0)
+			n_queues += config->ports[i].n_queues;
+	return n_queues * AFPACKET_RING_BYTES;
+}
+
 static void print_memory(FILE *out, const struct config *config)
 {
 	uint64_t workers = config->dataplane.n_workers;
@@ -41,6 +53,7 @@ static void print_memory(FILE *out, const struct config *config)
 	uint64_t tables = workers * worker_bytes();
 	uint64_t eal = (uint64_t)config->dataplane.memory_mb << 20;
 	uint64_t pcap = pcap_bytes(config);
+	uint64_t sockets = packet_socket_bytes(config);
 	uint64_t stores = (uint64_t)config->captures.running_max *
 			  (STORE_STAGE_BYTES + (1 << 20)); // stage, one segment while it is read
 	uint64_t uploads = (uint64_t)config->captures.running_max * UPLOAD_BLOCKS_IN_FLIGHT *
@@ -51,9 +64,11 @@ static void print_memory(FILE *out, const struct config *config)
 	print_row(out, "dataplane: rings, shared", rings, "workers x dataplane.ring_bytes");
 	print_row(out, "dataplane: flow and fragment tables", tables, "a worker's tables, each");
 	print_row(out, "dataplane: pcap: ports", pcap, "twice the files, in memory");
+	print_row(out, "dataplane: af_packet: ports", sockets, "the kernel's, 16 MiB a queue");
 	print_row(out, "gatecapd: stores", stores, "captures.max_running x (stage + segment)");
-	print_row(out, "gatecapd: uploads", uploads, "max_running x blocks in flight x block_bytes");
-	print_row(out, "in all, at the most", eal + rings + tables + pcap + stores + uploads,
+	print_row(out, "gatecapd: uploads", uploads,
+		  "max_running x blocks in flight x block_bytes");
+	print_row(out, "in all, at the most", eal + rings + tables + pcap + sockets + stores + uploads,
 		  "without the programs themselves and the filter lists");
 }
 
@@ -62,7 +77,8 @@ static void print_cores(FILE *out, const struct config *config)
 	(void)fprintf(out, "Cores\n");
 	for (unsigned i = 0; i < config->dataplane.n_workers; i++) {
 		if (config->dataplane.cores[i] >= 0)
-			(void)fprintf(out, "  worker %u: core %d, %s\n", i, config->dataplane.cores[i],
+			(void)fprintf(out, "  worker %u: core %d, %s\n", i,
+				      config->dataplane.cores[i],
 				      config->dataplane.idle == IDLE_POLL ? "all of it"
 									  : "asleep when idle");
 		else
@@ -75,15 +91,17 @@ static void print_cores(FILE *out, const struct config *config)
 
 void check_config_print(FILE *out, const struct config *config)
 {
-	(void)fprintf(out, "Gateway %s: %u connections, %u ports, %u workers\n", config->gateway.name,
-		      config->n_connections, config->n_ports, config->dataplane.n_workers);
+	(void)fprintf(out, "Gateway %s: %u connections, %u ports, %u workers\n",
+		      config->gateway.name, config->n_connections, config->n_ports,
+		      config->dataplane.n_workers);
 	print_memory(out, config);
 	print_cores(out, config);
 	(void)fprintf(out, "Disk, in %s\n", config->control.state_dir);
-	print_row(out, "captures at the largest MaxFileSize",
-		  config->captures.running_max *
-			  store_disk_bytes((uint64_t)FILE_MB_MAX * FILE_MB_BYTES, SNAP_BYTES_DEFAULT),
-		  "max_running x 500 MB, reserved at start");
+	print_row(
+		out, "captures at the largest MaxFileSize",
+		config->captures.running_max *
+			store_disk_bytes((uint64_t)FILE_MB_MAX * FILE_MB_BYTES, SNAP_BYTES_DEFAULT),
+		"max_running x 500 MB, reserved at start");
 }
 
 static void print_port(FILE *out, const struct port_config *port)

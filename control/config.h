@@ -70,7 +70,8 @@ struct config {
 		enum vpn_type vpn_type;
 		struct subnet *public_addresses;
 		unsigned n_public_addresses;
-		struct endpoint endpoints[ENDPOINTS_MAX]; // default UDP 1194, TCP 1194, TCP 443 shared
+		struct endpoint
+			endpoints[ENDPOINTS_MAX]; // default UDP 1194, TCP 1194, TCP 443 shared
 		unsigned n_endpoints;
 	} gateway;
 	struct connection *connections;
@@ -81,18 +82,18 @@ struct config {
 		char socket[PATH_TEXT_MAX]; // /run/gatecap/dp.sock
 		unsigned n_workers;	    // default 1
 		int cores[WORKERS_MAX];	    // one a worker, -1: not pinned
-		uint64_t ring_bytes;	    // power of two, 1 MiB - 4 GiB, default 64 MiB, one a worker
-		bool hugepages;		    // default false
-		unsigned memory_mb;	    // EAL memory, default 256
-		enum idle_mode idle;	    // default "poll"
-		char **eal_args;	    // passed on as they are
+		uint64_t ring_bytes; // power of two, 1 MiB - 4 GiB, default 64 MiB, one a worker
+		bool hugepages;	     // default false
+		unsigned memory_mb;  // EAL memory, default 256
+		enum idle_mode idle; // default "poll"
+		char **eal_args;     // passed on as they are
 		unsigned n_eal_args;
 	} dataplane;
 	struct {
 		char socket[PATH_TEXT_MAX];    // /run/gatecap/gatecap.sock
 		char state_dir[PATH_TEXT_MAX]; // /var/lib/gatecap
-		char user[NAME_MAX_BYTES];     // "gatecap": whom gatecapd becomes when started as root
-		char group[NAME_MAX_BYTES];    // "gatecap": who may use the socket
+		char user[NAME_MAX_BYTES];  // "gatecap": whom gatecapd becomes when started as root
+		char group[NAME_MAX_BYTES]; // "gatecap": who may use the socket
 	} control;
 	struct {
 		unsigned running_max;		  // 1-5, default 5
@@ -103,11 +104,11 @@ struct config {
 	struct {
 		char **allowed_hosts; // host names or ".suffix"; default the Azure blob suffixes
 		unsigned n_allowed_hosts;
-		bool allow_http_loopback; // plain http to 127.0.0.0/8 or [::1]: tests only
-		char *ca_file;		  // PEM, or NULL: the system's
-		char *proxy;		  // URL, or NULL: none
-		uint64_t block_bytes;	  // default 8 MiB
-		char *prefix;		  // put before blob names, default ""
+		bool allow_http_loopback;      // plain http to 127.0.0.0/8 or [::1]: tests only
+		char *ca_file;		       // PEM, or NULL: the system's
+		char *proxy;		       // URL, or NULL: none
+		uint64_t block_bytes;	       // default 8 MiB
+		char *prefix;		       // put before blob names, default ""
 		char instance[NAME_MAX_BYTES]; // default "0"
 	} upload;
 };

@@ -138,8 +138,9 @@ static void on_welcome(struct dp_client *c, const struct dp_welcome *welcome, co
 static void on_busy(struct dp_client *c, const struct dp_busy *busy)
 {
 	if (!c->was_refused_busy)
-		log_warning("The dataplane at %s serves another gatecapd, process %u; trying again.",
-			    c->path, busy->pid);
+		log_warning(
+			"The dataplane at %s serves another gatecapd, process %u; trying again.",
+			c->path, busy->pid);
 	c->was_refused_busy = true;
 	disconnect(c);
 }
@@ -218,7 +219,8 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
 	if (!ok && c->fd >= 0) {
 		if (n > 0)
 			log_error("The dataplane at %s speaks another language: are gatecapd and "
-				  "gatecap-dataplane of one version?", c->path);
+				  "gatecap-dataplane of one version?",
+				  c->path);
 		disconnect(c);
 	}
 }
@@ -280,7 +282,8 @@ const struct shared_header *dp_client_shared(const struct dp_client *c)
 const struct worker_shared *dp_client_worker(const struct dp_client *c, unsigned i)
 {
 	return (const struct worker_shared *)((const uint8_t *)c->shared +
-					      c->shared->workers_offset + i * c->shared->worker_bytes);
+					      c->shared->workers_offset +
+					      i * c->shared->worker_bytes);
 }
 
 uint64_t dp_client_generation(const struct dp_client *c)

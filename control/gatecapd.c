@@ -105,7 +105,8 @@ static struct config *load(const char *path)
 	faults_fini(&faults);
 	if (config != NULL && config->n_ports == 0) {
 		log_error("%s: /ports: none: a gateway needs a port at least, for example "
-			  "{\"name\":\"wan\",\"source\":\"af_packet:eth0\",\"role\":\"outer\"}.", path);
+			  "{\"name\":\"wan\",\"source\":\"af_packet:eth0\",\"role\":\"outer\"}.",
+			  path);
 		config_fini(config);
 		free(config);
 		config = NULL;
@@ -146,7 +147,8 @@ static void on_hup(evutil_socket_t signal, short what, void *ctx)
 		config_fini(config);
 		free(config);
 	} else {
-		log_info("The configuration was read again: %u connections.", config->n_connections);
+		log_info("The configuration was read again: %u connections.",
+			 config->n_connections);
 	}
 }
 
@@ -177,8 +179,9 @@ static int serve(struct daemon *d, struct config *config, struct error *err)
 	interrupt = evsignal_new(d->base, SIGINT, on_term, d);
 	hup = evsignal_new(d->base, SIGHUP, on_hup, d);
 	if (open_http(d, config, err) == 0) {
-		if (term != NULL && interrupt != NULL && hup != NULL && event_add(term, NULL) == 0 &&
-		    event_add(interrupt, NULL) == 0 && event_add(hup, NULL) == 0) {
+		if (term != NULL && interrupt != NULL && hup != NULL &&
+		    event_add(term, NULL) == 0 && event_add(interrupt, NULL) == 0 &&
+		    event_add(hup, NULL) == 0) {
 			log_info("gatecapd %s serves gateway %s on %s.", GATECAP_VERSION,
 				 config->gateway.name, config->control.socket);
 			rc = event_base_dispatch(d->base) < 0 ? -1 : 0;

@@ -79,7 +79,7 @@ unsigned http_n_connections(const struct http_server *server);
 const char *http_method(const struct http_req *req);
 const char *http_path(const struct http_req *req);  // still encoded, without query
 const char *http_query(const struct http_req *req); // after '?', still encoded; "" if none
-const char *http_name(const struct http_req *req, unsigned i); // NULL: no such "*"
+const char *http_name(const struct http_req *req, unsigned i);	       // NULL: no such "*"
 const char *http_header(const struct http_req *req, const char *name); // NULL: not there
 const char *http_body(const struct http_req *req, size_t *len);
 

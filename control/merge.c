@@ -27,10 +27,10 @@ struct late {
 
 struct source {
 	struct ring_reader ring;
-	uint64_t end;	     // head as last read
-	uint64_t scanned;    // late records before this are in the list
-	uint64_t n_late;     // found so far
-	bool is_closed;	     // gave an impossible record
+	uint64_t end;	  // head as last read
+	uint64_t scanned; // late records before this are in the list
+	uint64_t n_late;  // found so far
+	bool is_closed;	  // gave an impossible record
 };
 
 struct merger {
@@ -40,7 +40,7 @@ struct merger {
 	_Atomic unsigned n_waiting;  // for stores_lock, the merge thread not counted
 	struct store *stores[CAPTURES_MAX];
 	uint16_t first_generation[CAPTURES_MAX];
-	struct late **late;		    // by time, oldest first
+	struct late **late; // by time, oldest first
 	unsigned n_late, n_late_allocated;
 	_Atomic uint64_t merged_ns;
 	_Atomic uint64_t n_corrupt;
@@ -310,7 +310,8 @@ static uint64_t merge_run(struct merger *m, uint64_t limit_ns, uint64_t n)
 static void lock_stores(struct merger *m)
 {
 	// A mutex is not fair: let those who change the stores go first.
-	for (unsigned i = 0; i < 100 && atomic_load_explicit(&m->n_waiting, memory_order_relaxed); i++)
+	for (unsigned i = 0; i < 100 && atomic_load_explicit(&m->n_waiting, memory_order_relaxed);
+	     i++)
 		(void)sched_yield();
 	(void)pthread_mutex_lock(&m->stores_lock);
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)

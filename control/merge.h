@@ -5,7 +5,8 @@
  *          the store that was there before is not touched again.  merge_time_ns(): any.
  * Order:   by time; of one time: late ones as they were found, then by ring; within a ring as pushed.
  * Delay:   a record waits until every ring's watermark has passed its time: as long as the slowest
- *          worker's loop, about a millisecond; 1 s at the most while an OpenVPN flow is undecided.
+ *          worker's loop, about a millisecond, 10 ms with an af_packet: port; 1 s at the most while an
+ *          OpenVPN flow is undecided.
  * Trust:   a record whose length or captures cannot be closes its ring: the rest of the ring is lost,
  *          counted in merge_corrupt().
  * Proof:   tests/test_merge.c (random rings against a sort)

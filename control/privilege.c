@@ -99,8 +99,8 @@ int privilege_drop(const struct config *config, struct error *err)
 		if (setgroups(n_groups, groups) != 0 ||
 		    setresgid(user->pw_gid, user->pw_gid, user->pw_gid) != 0 ||
 		    setresuid(user->pw_uid, user->pw_uid, user->pw_uid) != 0) {
-			error_set(err, "gatecapd could not become user %s: %s.", config->control.user,
-				  strerror(errno));
+			error_set(err, "gatecapd could not become user %s: %s.",
+				  config->control.user, strerror(errno));
 			return -EPERM;
 		}
 		(void)prctl(PR_SET_PDEATHSIG, death_signal);

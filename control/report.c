@@ -68,7 +68,7 @@ const char *time_text(uint64_t wall_ns, char buf[TIME_TEXT_BYTES])
 	size_t n;
 
 	buf[0] = '\0';
-	if (wall_ns == 0 || gmtime_r(&seconds, &tm) == NULL)
+	if (gmtime_r(&seconds, &tm) == NULL)
 		return buf;
 	n = strftime(buf, TIME_TEXT_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
 	(void)snprintf(buf + n, TIME_TEXT_BYTES - n, ".%09uZ", (unsigned)(wall_ns % 1000000000));
@@ -84,14 +84,14 @@ static void add_number(cJSON *to, const char *key, uint64_t value)
 	(void)cJSON_AddRawToObject(to, key, text);
 }
 
-static void add_time(cJSON *to, const char *key, uint64_t wall_ns)
+static void add_time(cJSON *to, const char *key, uint64_t wall_ns, bool is_known)
 {
 	char text[TIME_TEXT_BYTES];
 
-	if (wall_ns == 0)
-		(void)cJSON_AddNullToObject(to, key);
-	else
+	if (is_known)
 		(void)cJSON_AddStringToObject(to, key, time_text(wall_ns, text));
+	else
+		(void)cJSON_AddNullToObject(to, key);
 }
 
 static void add_ledger(cJSON *to, const struct ledger *l)
@@ -176,8 +176,8 @@ static void add_gaps(cJSON *to, const struct report *report)
 	for (unsigned i = 0; i < report->n_gaps; i++) {
 		cJSON *gap = cJSON_CreateObject();
 
-		add_time(gap, "from", report->gaps[i].from_ns);
-		add_time(gap, "to", report->gaps[i].to_ns);
+		add_time(gap, "from", report->gaps[i].from_ns, true);
+		add_time(gap, "to", report->gaps[i].to_ns, report->gaps[i].to_ns != 0);
 		(void)cJSON_AddStringToObject(gap, "cause", report->gaps[i].cause);
 		(void)cJSON_AddNullToObject(gap, "count");
 		(void)cJSON_AddItemToArray(list, gap);
@@ -203,10 +203,11 @@ struct cJSON *report_json(const struct report *report)
 
 		add_number(esp, "without_key", report->classes[CLASS_ESP]);
 	}
-	add_time(json, "first_time", report->first_ns);
-	add_time(json, "last_time", report->last_ns);
-	add_time(json, "lost_first_time", report->lost_first_ns);
-	add_time(json, "lost_last_time", report->lost_last_ns);
+	// A recording may well begin at 0: files without times do.
+	add_time(json, "first_time", report->first_ns, total.in_file > 0);
+	add_time(json, "last_time", report->last_ns, total.in_file > 0);
+	add_time(json, "lost_first_time", report->lost_first_ns, report->lost_first_ns != 0);
+	add_time(json, "lost_last_time", report->lost_last_ns, report->lost_last_ns != 0);
 	(void)cJSON_AddBoolToObject(json, "exact", report->n_gaps == 0);
 	add_gaps(json, report);
 	add_ports(json, report);

@@ -17,16 +17,16 @@
 #include "filters/error.h"
 
 /* Why a packet that was wanted is in no file. */
-#define LOST_LIST(X)                                                                               \
-	X(NIC, "nic")		  /* the device had no room for it */                              \
-	X(RING_FULL, "ring_full") /* the worker's ring had none: control was too slow */           \
+#define LOST_LIST(X)                                                                     \
+	X(NIC, "nic")		  /* the device had no room for it */                    \
+	X(RING_FULL, "ring_full") /* the worker's ring had none: control was too slow */ \
 	X(DISK, "disk")		  /* the store could not be written */
 
 enum lost_cause {
 #define X(name, text) LOST_##name,
 	LOST_LIST(X)
 #undef X
-	LOST_COUNT,
+		LOST_COUNT,
 };
 
 struct ledger {
@@ -60,17 +60,17 @@ struct report_port {
 };
 
 struct report {
-	const char *gateway;	// NULL: not shown (replay shows it too)
-	const char *connection; // NULL: gateway-wide
+	const char *gateway;	      // NULL: not shown (replay shows it too)
+	const char *connection;	      // NULL: gateway-wide
 	const char *filter_data_json; // normalised, or NULL
 	struct report_port ports[PORTS_MAX];
 	unsigned n_ports;
 	uint64_t classes[CLASS_COUNT]; // of received
 	bool has_filter;	       // inner packets were asked for: say why some are missing
-	uint64_t first_ns, last_ns;    // of the records in the file, wall clock; 0: none
+	uint64_t first_ns, last_ns;    // of the records in the file, wall clock, if there are any
 	uint64_t lost_first_ns, lost_last_ns; // wall clock; 0: nothing lost
 	uint64_t file_bytes;
-	const struct gap *gaps;	       // any: the books are not exact
+	const struct gap *gaps; // any: the books are not exact
 	unsigned n_gaps;
 	const struct faults *warnings; // or NULL
 	const struct faults *notes;    // or NULL
@@ -87,7 +87,7 @@ struct cJSON *ledger_json(const struct ledger *ledger);
 /* The whole report; keys in docs/formats.md.  NULL when memory is short. */
 struct cJSON *report_json(const struct report *report);
 
-/* "2026-11-24T05:00:00.000000000Z" into buf, or "" for 0. */
+/* "2026-11-24T05:00:00.000000000Z" into buf. */
 enum { TIME_TEXT_BYTES = 40 };
 const char *time_text(uint64_t wall_ns, char buf[TIME_TEXT_BYTES]);
 

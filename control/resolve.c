@@ -134,8 +134,10 @@ static void take_answers(void *ctx)
 		r->round = NULL;
 		(void)event_add(r->timer, &again);
 		if (round->n_failed > 0)
-			log_warning("%u peer names could not be resolved; the addresses known before "
-				    "stay in force.", round->n_failed);
+			log_warning(
+				"%u peer names could not be resolved; the addresses known before "
+				"stay in force.",
+				round->n_failed);
 		keep_unanswered(round, r);
 		if (!same_peers(round, r)) {
 			free(r->peers);

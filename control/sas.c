@@ -57,8 +57,7 @@ static int check_characters(const char *url, struct error *err)
 		unsigned char c = (unsigned char)url[i];
 
 		if (c <= ' ' || c > '~')
-			return sas_refuse(err,
-					  "The SAS URL has a %s at character %zu: " COPY_AGAIN,
+			return sas_refuse(err, "The SAS URL has a %s at character %zu: " COPY_AGAIN,
 					  c == ' '   ? "space"
 					  : c < ' '  ? "line break or control character"
 					  : c == 127 ? "control character"
@@ -66,8 +65,9 @@ static int check_characters(const char *url, struct error *err)
 					  i + 1);
 	}
 	if (strchr(url, '#') != NULL)
-		return sas_refuse(err, "The SAS URL has a fragment (a # and what follows it), which "
-				       "no SAS has: remove it, or " COPY_AGAIN);
+		return sas_refuse(err,
+				  "The SAS URL has a fragment (a # and what follows it), which "
+				  "no SAS has: remove it, or " COPY_AGAIN);
 	return 0;
 }
 
@@ -88,11 +88,13 @@ static int split(const char *url, struct pieces *p, struct error *err)
 	p->path_len = strcspn(p->path, "?");
 	p->query = p->path + p->path_len;
 	if (memchr(p->authority, '@', p->authority_len) != NULL)
-		return sas_refuse(err, "The SAS URL has a user name or password before its host (an "
-				       "@), which no SAS has: " COPY_AGAIN);
+		return sas_refuse(err,
+				  "The SAS URL has a user name or password before its host (an "
+				  "@), which no SAS has: " COPY_AGAIN);
 	if (p->query[0] == '\0' || p->query[1] == '\0')
-		return sas_refuse(err, "The URL has no SAS token (nothing follows a ?): copy the Blob "
-				       "SAS URL, not the container's plain URL");
+		return sas_refuse(err,
+				  "The URL has no SAS token (nothing follows a ?): copy the Blob "
+				  "SAS URL, not the container's plain URL");
 	p->query++;
 	while (p->path_len > 0 && p->path[p->path_len - 1] == '/')
 		p->path_len--;
@@ -112,8 +114,8 @@ static int port_parse(struct pieces *p, const char *text, size_t len, struct err
 			port = port * 10 + (unsigned)(text[i] - '0');
 	}
 	if (len == 0 || port == 0 || port > 65535)
-		return sas_refuse(err, "The SAS URL's port is not a number from 1 to 65535: "
-				  COPY_AGAIN);
+		return sas_refuse(
+			err, "The SAS URL's port is not a number from 1 to 65535: " COPY_AGAIN);
 	p->port = port;
 	return 0;
 }
@@ -177,9 +179,10 @@ static int host_parse(struct pieces *p, struct error *err)
 	if (p->literal)
 		return 0;
 	if (inet_aton(p->host, &odd) != 0)
-		return sas_refuse(err, "The SAS URL's host is an IP address in an unusual spelling: "
-				       "use the storage account's host name, such as "
-				       "account.blob.core.windows.net");
+		return sas_refuse(err,
+				  "The SAS URL's host is an IP address in an unusual spelling: "
+				  "use the storage account's host name, such as "
+				  "account.blob.core.windows.net");
 	if (!host_name_valid(p->host))
 		return sas_refuse(err, "The SAS URL's host is not a valid host name: " COPY_AGAIN);
 	return 0;
@@ -213,8 +216,9 @@ static enum grant allowed(const struct pieces *p, const struct sas_rules *rules)
 static int check_host(struct pieces *p, const struct sas_rules *rules, struct error *err)
 {
 	enum grant grant = allowed(p, rules);
-	enum address_class class =
-		p->literal ? address_classify((const struct sockaddr *)&p->address) : ADDRESS_PUBLIC;
+	enum address_class class = p->literal
+					   ? address_classify((const struct sockaddr *)&p->address)
+					   : ADDRESS_PUBLIC;
 
 	p->loopback_granted = class == ADDRESS_LOOPBACK && rules->allow_http_loopback;
 	if (p->http && !p->loopback_granted)
@@ -223,22 +227,25 @@ static int check_host(struct pieces *p, const struct sas_rules *rules, struct er
 	if (p->loopback_granted)
 		return 0;
 	if (grant == NOT_ALLOWED && p->literal && class != ADDRESS_PUBLIC)
-		return sas_refuse(err,
-				  "The SAS URL's host %s is %s, where captures are not sent: use the "
-				  "storage account's host name (such as account.blob.core.windows.net), "
-				  "or add this address to upload.allowed_hosts",
-				  p->host, address_class_name(class));
+		return sas_refuse(
+			err,
+			"The SAS URL's host %s is %s, where captures are not sent: use the "
+			"storage account's host name (such as account.blob.core.windows.net), "
+			"or add this address to upload.allowed_hosts",
+			p->host, address_class_name(class));
 	if (grant == NOT_ALLOWED)
-		return sas_refuse(err,
-				  "The SAS URL's host %s is not allowed by upload.allowed_hosts: use a "
-				  "container of Azure Blob Storage (account.blob.core.windows.net), or "
-				  "add the host to that setting",
-				  p->host);
+		return sas_refuse(
+			err,
+			"The SAS URL's host %s is not allowed by upload.allowed_hosts: use a "
+			"container of Azure Blob Storage (account.blob.core.windows.net), or "
+			"add the host to that setting",
+			p->host);
 	if (grant == ALLOWED_BY_SUFFIX && p->port != HTTPS_PORT)
-		return sas_refuse(err,
-				  "The SAS URL's port %u is not the storage's port, 443: remove it, or "
-				  "add the host by its full name to upload.allowed_hosts",
-				  p->port);
+		return sas_refuse(
+			err,
+			"The SAS URL's port %u is not the storage's port, 443: remove it, or "
+			"add the host by its full name to upload.allowed_hosts",
+			p->port);
 	return 0;
 }
 
@@ -275,13 +282,14 @@ static int check_segment(const char *text, size_t len, struct error *err)
 	for (size_t i = 0; i < len; i++) {
 		int byte = text[i] == '%' && len - i > 2 ? sas_percent_byte(text + i) : text[i];
 
-		if (text[i] == '%' && (len - i < 3 || byte < ' ' || byte == 127 || byte == '/' ||
-				       byte == '\\'))
+		if (text[i] == '%' &&
+		    (len - i < 3 || byte < ' ' || byte == 127 || byte == '/' || byte == '\\'))
 			return sas_refuse(err, "The SAS URL's path has a %% that encodes nothing "
 					       "a path may have: " COPY_AGAIN);
 		if (strchr("\"<>\\^`{|}", text[i]) != NULL)
-			return sas_refuse(err, "The SAS URL's path has the character %c, which "
-					       "cannot be there as it is: " COPY_AGAIN,
+			return sas_refuse(err,
+					  "The SAS URL's path has the character %c, which "
+					  "cannot be there as it is: " COPY_AGAIN,
 					  text[i]);
 	}
 	return 0;
@@ -293,10 +301,11 @@ static int check_container(const char *text, size_t len, struct error *err)
 	bool valid = len >= CONTAINER_CHARS_MIN && len <= CONTAINER_CHARS_MAX;
 
 	if (text[0] == '$' || (len > 2 && strncmp(text, "%24", 3) == 0))
-		return sas_refuse(err,
-				  "The SAS URL names the container %.*s: containers that begin with $ "
-				  "belong to the storage service itself; create one for captures",
-				  shown, text);
+		return sas_refuse(
+			err,
+			"The SAS URL names the container %.*s: containers that begin with $ "
+			"belong to the storage service itself; create one for captures",
+			shown, text);
 	for (size_t i = 0; valid && i < len; i++) {
 		bool hyphen = text[i] == '-';
 
@@ -306,10 +315,11 @@ static int check_container(const char *text, size_t len, struct error *err)
 			valid = false;
 	}
 	if (!valid)
-		return sas_refuse(err,
-				  "The SAS URL names the container %.*s, which cannot be one (3 to 63 "
-				  "lower-case letters, digits and single hyphens): " COPY_AGAIN,
-				  shown, text);
+		return sas_refuse(
+			err,
+			"The SAS URL names the container %.*s, which cannot be one (3 to 63 "
+			"lower-case letters, digits and single hyphens): " COPY_AGAIN,
+			shown, text);
 	return 0;
 }
 
@@ -318,9 +328,10 @@ static int check_account(const char *text, size_t len, struct error *err)
 	for (size_t i = 0; i < len; i++) {
 		if ((text[i] < 'a' || text[i] > 'z') && (text[i] < '0' || text[i] > '9') &&
 		    text[i] != '-')
-			return sas_refuse(err, "The SAS URL's first path part is not the name of a storage "
-					       "account, as it must be on this host (lower-case letters, "
-					       "digits, hyphens): " COPY_AGAIN);
+			return sas_refuse(
+				err, "The SAS URL's first path part is not the name of a storage "
+				     "account, as it must be on this host (lower-case letters, "
+				     "digits, hyphens): " COPY_AGAIN);
 	}
 	return 0;
 }
@@ -349,11 +360,12 @@ static int check_path(const struct pieces *p, bool *has_subpath, struct error *e
 		n++;
 	}
 	if (n <= container_at)
-		return sas_refuse(err,
-				  "The SAS URL names no container (its path is %s): it opens the whole "
-				  "account, or the account part was left out; copy the Blob SAS URL of "
-				  "a container, or put /CONTAINER before the ?",
-				  n == 0 ? "empty" : "the account alone");
+		return sas_refuse(
+			err,
+			"The SAS URL names no container (its path is %s): it opens the whole "
+			"account, or the account part was left out; copy the Blob SAS URL of "
+			"a container, or put /CONTAINER before the ?",
+			n == 0 ? "empty" : "the account alone");
 	*has_subpath = n > container_at + 1;
 	return 0;
 }
@@ -435,7 +447,8 @@ char *sas_redacted(const char *url)
 
 	if (len > SAS_URL_BYTES_MAX)
 		len = SAS_URL_BYTES_MAX;
-	if (asprintf(&out, "%.*s%s%s", (int)len, url, mark, url[len] != '\0' ? "<redacted>" : "") < 0)
+	if (asprintf(&out, "%.*s%s%s", (int)len, url, mark, url[len] != '\0' ? "<redacted>" : "") <
+	    0)
 		return NULL;
 	for (char *c = out; *c != '\0'; c++) {
 		if (*c < ' ' || *c > '~')

@@ -25,9 +25,9 @@ struct sas_rules {
 };
 
 struct sas {
-	char *base;  // scheme://host[:port]/path without a trailing slash
-	char *host;  // without port
-	char *query; // byte for byte, without '?': a secret
+	char *base;	// scheme://host[:port]/path without a trailing slash
+	char *host;	// without port
+	char *query;	// byte for byte, without '?': a secret
 	time_t expires; // from se, 0: unknown (stored access policy)
 };
 

@@ -21,8 +21,8 @@ enum {
 	SOON_SECONDS = 3600,
 };
 
-#define HOW_TO                                                                                    \
-	"generate a SAS for the container with write permission (in the portal: the container, "  \
+#define HOW_TO                                                                                   \
+	"generate a SAS for the container with write permission (in the portal: the container, " \
 	"Generate SAS, permissions Create and Write, then copy the Blob SAS URL)"
 
 enum param_id { SV, SR, SS, SRT, SP, SE, ST, SI, SIG, SPR, SIP, SKE, N_PARAMS };
@@ -108,10 +108,11 @@ static int take_param(struct token *token, const char *text, size_t len, struct 
 
 	for (size_t i = 0; i < sizeof(request_params) / sizeof(request_params[0]); i++) {
 		if (name_is(text, name_len, request_params[i]))
-			return sas_refuse(err,
-					  "The SAS URL has the query parameter %s, which belongs to "
-					  "one request and not to a SAS: remove it",
-					  request_params[i]);
+			return sas_refuse(
+				err,
+				"The SAS URL has the query parameter %s, which belongs to "
+				"one request and not to a SAS: remove it",
+				request_params[i]);
 	}
 	for (unsigned i = 0; i < N_PARAMS; i++) {
 		if (!name_is(text, name_len, param_names[i]))
@@ -131,8 +132,9 @@ static int split(struct token *token, const char *query, struct error *err)
 {
 	for (const char *c = strchr(query, '%'); c != NULL; c = strchr(c + 1, '%')) {
 		if (sas_percent_byte(c) <= 0)
-			return sas_refuse(err, "The SAS URL's query has a %% that encodes nothing: it was "
-					       "cut or altered; copy the URL again, in one piece");
+			return sas_refuse(
+				err, "The SAS URL's query has a %% that encodes nothing: it was "
+				     "cut or altered; copy the URL again, in one piece");
 	}
 	while (*query != '\0') {
 		size_t len = strcspn(query, "&");
@@ -211,7 +213,7 @@ static bool time_parse(const char *text, time_t *out)
 	back = tm;
 	*out = timegm(&back) - offset;
 	if (*out <= 0)
-		*out = 1; // 0 means "not given"
+		*out = 1;					       // 0 means "not given"
 	return back.tm_mon == tm.tm_mon && back.tm_mday == tm.tm_mday; // no 31st of February
 }
 
@@ -254,10 +256,11 @@ static int time_of(const struct token *token, enum param_id id, time_t *out, str
 	if (token->params[id].raw == NULL)
 		return 0;
 	if (!value_get(&token->params[id], value) || !time_parse(value, out))
-		return sas_refuse(err,
-				  "The SAS URL's %s is not a time (expected such as "
-				  "2026-01-31T18:00:00Z): copy the URL again, in one piece, or " HOW_TO,
-				  param_names[id]);
+		return sas_refuse(
+			err,
+			"The SAS URL's %s is not a time (expected such as "
+			"2026-01-31T18:00:00Z): copy the URL again, in one piece, or " HOW_TO,
+			param_names[id]);
 	return 0;
 }
 
@@ -269,11 +272,12 @@ static int check_end(const struct token *token, enum param_id id, const char *wh
 
 	if (rc != 0 || *end == 0 || *end > now)
 		return rc;
-	return sas_refuse(err,
-			  "The SAS URL's %s (%s=%s) expired %s ago by this machine's clock (%s): " HOW_TO
-			  ", or set the clock if it is wrong",
-			  what, param_names[id], time_text(*end).s, span_text(now - *end).s,
-			  time_text(now).s);
+	return sas_refuse(
+		err,
+		"The SAS URL's %s (%s=%s) expired %s ago by this machine's clock (%s): " HOW_TO
+		", or set the clock if it is wrong",
+		what, param_names[id], time_text(*end).s, span_text(now - *end).s,
+		time_text(now).s);
 }
 
 static int check_times(const struct token *token, time_t *expires, struct error *err)
@@ -282,11 +286,12 @@ static int check_times(const struct token *token, time_t *expires, struct error 
 	int rc = time_of(token, ST, &start, err);
 
 	if (rc == 0 && start > now)
-		return sas_refuse(err,
-				  "The SAS URL's start time (st=%s) is %s ahead of this machine's "
-				  "clock (%s): generate a SAS that starts 15 minutes in the past, or "
-				  "set the clock if it is slow",
-				  time_text(start).s, span_text(start - now).s, time_text(now).s);
+		return sas_refuse(
+			err,
+			"The SAS URL's start time (st=%s) is %s ahead of this machine's "
+			"clock (%s): generate a SAS that starts 15 minutes in the past, or "
+			"set the clock if it is slow",
+			time_text(start).s, span_text(start - now).s, time_text(now).s);
 	if (rc == 0)
 		rc = check_end(token, SE, "token", expires, err);
 	if (rc == 0)
@@ -303,14 +308,14 @@ static int check_account_sas(const struct token *token, struct error *err)
 	char value[VALUE_BYTES_MAX];
 
 	if (!value_get(&token->params[SS], value) || strchr(value, 'b') == NULL)
-		return sas_refuse(err,
-				  "The SAS URL is an account SAS that does not open the blob service "
-				  "(ss has no b): " HOW_TO);
+		return sas_refuse(
+			err, "The SAS URL is an account SAS that does not open the blob service "
+			     "(ss has no b): " HOW_TO);
 	if (!value_get(&token->params[SRT], value) || strchr(value, 'o') == NULL)
-		return sas_refuse(err,
-				  "The SAS URL is an account SAS that does not open objects (srt has "
-				  "no o): generate it with the allowed resource types Container and "
-				  "Object, or " HOW_TO);
+		return sas_refuse(
+			err, "The SAS URL is an account SAS that does not open objects (srt has "
+			     "no o): generate it with the allowed resource types Container and "
+			     "Object, or " HOW_TO);
 	return 0;
 }
 
@@ -321,10 +326,10 @@ static int check_resource(const struct token *token, struct error *err)
 	if (token->params[SR].raw == NULL && token->params[SS].raw != NULL)
 		return check_account_sas(token, err);
 	if (token->params[SR].raw == NULL)
-		return sas_refuse(err,
-				  "The SAS URL's query has neither sr nor ss, so it is not a SAS of "
-				  "the blob service: copy the URL again, in one piece (in a shell put "
-				  "it in quotes: an & ends it), or " HOW_TO);
+		return sas_refuse(
+			err, "The SAS URL's query has neither sr nor ss, so it is not a SAS of "
+			     "the blob service: copy the URL again, in one piece (in a shell put "
+			     "it in quotes: an & ends it), or " HOW_TO);
 	if (!value_get(&token->params[SR], value))
 		return sas_refuse(err, "The SAS URL's sr is empty or not readable: " HOW_TO);
 	if (strcmp(value, "c") == 0)
@@ -336,11 +341,13 @@ static int check_resource(const struct token *token, struct error *err)
 				  "The SAS URL opens one directory (sr=d) but its path names none "
 				  "below the container: copy the directory's own URL");
 	if (value[0] == 'b')
-		return sas_refuse(err,
-				  "The SAS URL opens a single blob (sr=%s), which cannot hold a PCAP "
-				  "file and its report: " HOW_TO,
-				  letters_or(value, "b"));
-	return sas_refuse(err, "The SAS URL opens something other than a container (sr=%s): " HOW_TO,
+		return sas_refuse(
+			err,
+			"The SAS URL opens a single blob (sr=%s), which cannot hold a PCAP "
+			"file and its report: " HOW_TO,
+			letters_or(value, "b"));
+	return sas_refuse(err,
+			  "The SAS URL opens something other than a container (sr=%s): " HOW_TO,
 			  letters_or(value, "?"));
 }
 
@@ -351,7 +358,8 @@ static int check_permissions(const struct token *token, struct error *err)
 	if (token->params[SP].raw == NULL && token->params[SI].raw != NULL)
 		return 0;
 	if (!value_get(&token->params[SP], value))
-		return sas_refuse(err, "The SAS URL grants nothing (its sp is missing or empty): " HOW_TO);
+		return sas_refuse(
+			err, "The SAS URL grants nothing (its sp is missing or empty): " HOW_TO);
 	if (strchr(value, 'w') == NULL)
 		return sas_refuse(err, "The SAS URL does not grant write (sp=%s has no w): " HOW_TO,
 				  letters_or(value, "..."));
@@ -372,9 +380,9 @@ static int check_protocol(const struct token *token, struct error *err)
 static int check_presence(const struct token *token, struct error *err)
 {
 	if (token->params[SIG].len == 0)
-		return sas_refuse(err,
-				  "The SAS URL has no signature (sig): copy the URL again, in one piece "
-				  "(in a shell put it in quotes: an & ends it), or " HOW_TO);
+		return sas_refuse(
+			err, "The SAS URL has no signature (sig): copy the URL again, in one piece "
+			     "(in a shell put it in quotes: an & ends it), or " HOW_TO);
 	if (token->params[SE].raw == NULL && token->params[SI].raw == NULL)
 		return sas_refuse(err, "The SAS URL has no expiry (se) and no stored access policy "
 				       "(si): copy the URL again, in one piece, or " HOW_TO);
@@ -433,8 +441,9 @@ static void warn(const struct token *token, time_t expires, struct faults *warni
 			   "it is bound to client addresses (sip): this gateway's public address "
 			   "must be among them");
 	if (token->params[SV].raw == NULL)
-		faults_add(warnings, "/sasUrl",
-			   "it names no storage version (sv), as a SAS does: the URL may have been cut");
+		faults_add(
+			warnings, "/sasUrl",
+			"it names no storage version (sv), as a SAS does: the URL may have been cut");
 }
 
 int sas_query_check(const char *query, const struct sas_query_context *context, time_t *expires,

@@ -154,11 +154,11 @@ static size_t place(struct writer *w, uint8_t *mem, const struct set_header *n)
 {
 	size_t at = sizeof(struct set_header);
 
-#define PLACE(field, count)                                                                        \
-	do {                                                                                       \
-		if (mem != NULL)                                                                   \
-			w->field = (void *)(mem + at);                                             \
-		at += (count) * sizeof(*w->field);                                                 \
+#define PLACE(field, count)                            \
+	do {                                           \
+		if (mem != NULL)                       \
+			w->field = (void *)(mem + at); \
+		at += (count) * sizeof(*w->field);     \
 	} while (0)
 
 	PLACE(captures, n->n_captures);

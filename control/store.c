@@ -19,7 +19,8 @@
 #include "control/store_internal.h"
 
 static_assert(offsetof(struct stored, wire_len) == 8 && offsetof(struct stored, caplen) == 12 &&
-		      offsetof(struct stored, port) == 14 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+		      offsetof(struct stored, port) == 14 &&
+		      __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	      "store_append() writes it as two words");
 static_assert(STORE_STAGE_BYTES >= SNAP_BYTES_MAX + (int)sizeof(struct stored), "a record fits");
 
@@ -66,26 +67,29 @@ static int create_file(struct store *s, uint64_t bytes, struct error *err)
 
 	if (s->settings.reserve && fstatvfs(s->dir_fd, &vfs) == 0 &&
 	    (uint64_t)vfs.f_bavail * vfs.f_frsize < bytes) {
-		error_set(err,
-			  "The state folder has %llu MB free and this capture needs %llu MB: free some "
-			  "space, or choose a smaller MaxFileSize.",
-			  (unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize / FILE_MB_BYTES),
-			  (unsigned long long)(bytes / FILE_MB_BYTES + 1));
+		error_set(
+			err,
+			"The state folder has %llu MB free and this capture needs %llu MB: free some "
+			"space, or choose a smaller MaxFileSize.",
+			(unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize / FILE_MB_BYTES),
+			(unsigned long long)(bytes / FILE_MB_BYTES + 1));
 		return -ENOSPC;
 	}
-	s->fd = openat(s->dir_fd, s->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	s->fd = openat(s->dir_fd, s->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+		       0600);
 	if (s->fd < 0) {
 		rc = -errno;
-		error_set(err, "The data file %s could not be made in the state folder: %s.", s->name,
-			  strerror(errno));
+		error_set(err, "The data file %s could not be made in the state folder: %s.",
+			  s->name, strerror(errno));
 		return rc;
 	}
 	rc = s->settings.reserve ? posix_fallocate(s->fd, 0, (off_t)bytes) : 0;
 	if (rc != 0) {
-		error_set(err,
-			  "%llu MB could not be reserved in the state folder: %s; free some space, or "
-			  "choose a smaller MaxFileSize.",
-			  (unsigned long long)(bytes / FILE_MB_BYTES + 1), strerror(rc));
+		error_set(
+			err,
+			"%llu MB could not be reserved in the state folder: %s; free some space, or "
+			"choose a smaller MaxFileSize.",
+			(unsigned long long)(bytes / FILE_MB_BYTES + 1), strerror(rc));
 		return -rc;
 	}
 	return 0;
@@ -162,7 +166,8 @@ void store_lock(struct store *s)
 void store_lock_for_append(struct store *s)
 {
 	// A mutex is not fair: without this, whoever asks for a count would starve under load.
-	for (unsigned i = 0; i < 100 && atomic_load_explicit(&s->n_waiting, memory_order_relaxed); i++)
+	for (unsigned i = 0; i < 100 && atomic_load_explicit(&s->n_waiting, memory_order_relaxed);
+	     i++)
 		(void)sched_yield();
 	(void)pthread_mutex_lock(&s->lock);
 }
@@ -241,13 +246,13 @@ static void next_segment(struct store *s)
 
 void store_append(struct store *s, const struct record *record, const uint8_t *frame)
 {
-	uint32_t caplen = record->caplen < s->settings.snap_bytes ? record->caplen
-								  : s->settings.snap_bytes;
+	uint32_t caplen =
+		record->caplen < s->settings.snap_bytes ? record->caplen : s->settings.snap_bytes;
 	uint32_t bytes = caplen + (uint32_t)sizeof(struct stored);
 	struct segment *segment = segment_at(&s->index, s->index.n_live - 1);
 	unsigned port = record->port % PORTS_MAX;
-	const uint64_t header[2] = {record->time_ns,
-				    record->wire_len | (uint64_t)caplen << 32 | (uint64_t)port << 48};
+	const uint64_t header[2] = {record->time_ns, record->wire_len | (uint64_t)caplen << 32 |
+							     (uint64_t)port << 48};
 	uint8_t *at;
 
 	if (__builtin_expect(segment->used_bytes + bytes > s->segment_bytes, 0)) {

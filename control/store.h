@@ -30,7 +30,8 @@ enum { STORE_STAGE_BYTES = 128 << 10, PCAP_HEADER_BYTES = 24 };
 
 /* On disk, host byte order. */
 struct stored {
-	uint64_t time_ns; // the dataplane's timeline; wall clock = time_ns + store_settings.wall_offset_ns
+	uint64_t
+		time_ns; // the dataplane's timeline; wall clock = time_ns + store_settings.wall_offset_ns
 	uint32_t wire_len;
 	uint16_t caplen;
 	uint8_t port;
@@ -39,8 +40,8 @@ struct stored {
 static_assert(sizeof(struct stored) == 16, "as long as a PCAP record header");
 
 struct store_settings {
-	int dir_fd;	  // of the state folder, borrowed during store_open()
-	const char *name; // of the data file in it
+	int dir_fd;		 // of the state folder, borrowed during store_open()
+	const char *name;	 // of the data file in it
 	uint64_t file_bytes_max; // MaxFileSize in bytes, PCAP header included
 	uint32_t snap_bytes;
 	int64_t wall_offset_ns;
@@ -53,8 +54,8 @@ struct store;
 /* Records by port.  in_file + overwritten + lost_disk = appended. */
 struct store_counts {
 	uint64_t in_file[PORTS_MAX], overwritten[PORTS_MAX], lost_disk[PORTS_MAX];
-	uint64_t file_bytes;	    // what an export would have now
-	uint64_t first_ns, last_ns; // of the records in the file; 0: none
+	uint64_t file_bytes;		      // what an export would have now
+	uint64_t first_ns, last_ns;	      // of the records in the file; 0: none
 	uint64_t lost_first_ns, lost_last_ns; // of lost_disk
 };
 

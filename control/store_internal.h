@@ -26,7 +26,7 @@ struct segment_index {
 struct store {
 	_Atomic unsigned n_users;
 	pthread_mutex_t lock;
-	_Atomic unsigned n_waiting; // for the lock, the merge thread not counted
+	_Atomic unsigned n_waiting;	// for the lock, the merge thread not counted
 	struct store_settings settings; // name and dir_fd are not kept
 	int dir_fd, fd;
 	char *name;

@@ -265,8 +265,10 @@ struct store_view *store_view_snapshot(struct store *s, struct error *err)
 	store_unlock(s);
 	rc = v != NULL ? copy_segments(v, s, fd) : -ENOMEM;
 	if (rc != 0) {
-		error_set(err, "The snapshot could not be copied: %s; free some space in the state folder.",
-			  strerror(-rc));
+		error_set(
+			err,
+			"The snapshot could not be copied: %s; free some space in the state folder.",
+			strerror(-rc));
 		(void)close(fd);
 		store_view_close(v);
 		return NULL;

@@ -120,7 +120,8 @@ static pid_t fork_printer(const struct supervisor *s, int out)
 {
 	pid_t parent = getpid();
 	pid_t pid = fork();
-	char *argv[] = {NULL, "--config", (char *)(uintptr_t)s->config, "--print-dataplane-args", NULL};
+	char *argv[] = {NULL, "--config", (char *)(uintptr_t)s->config, "--print-dataplane-args",
+			NULL};
 
 	if (pid != 0)
 		return pid;
@@ -171,8 +172,9 @@ static bool ask_arguments(const struct supervisor *s, char text[static ARGUMENTS
 	if (pid > 0 && !is_read)
 		(void)kill(pid, SIGKILL);
 	if (pid <= 0 || waitpid(pid, &status, 0) != pid || status != 0 || !is_read) {
-		log_error("gatecapd --print-dataplane-args gave no arguments for the dataplane; its own "
-			  "words are in the lines above.");
+		log_error(
+			"gatecapd --print-dataplane-args gave no arguments for the dataplane; its own "
+			"words are in the lines above.");
 		return false;
 	}
 	for (char *save, *line = strtok_r(text, "\n", &save); line != NULL;
@@ -238,8 +240,8 @@ static void start_control(struct supervisor *s)
 static void describe_death(const struct child *child, int status)
 {
 	if (WIFSIGNALED(status))
-		log_warning("%s (pid %d) was ended by signal %d (%s).", child->name, (int)child->pid,
-			    WTERMSIG(status), strsignal(WTERMSIG(status)));
+		log_warning("%s (pid %d) was ended by signal %d (%s).", child->name,
+			    (int)child->pid, WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else
 		log_warning("%s (pid %d) ended with status %d.", child->name, (int)child->pid,
 			    WEXITSTATUS(status));
@@ -330,7 +332,8 @@ static bool stop(struct supervisor *s, struct child *child)
 		struct pollfd p = {.fd = s->signal_fd, .events = POLLIN};
 
 		if (now_ms() >= deadline_ms) {
-			log_error("%s (pid %d) does not end and is killed.", child->name, (int)child->pid);
+			log_error("%s (pid %d) does not end and is killed.", child->name,
+				  (int)child->pid);
 			(void)kill(child->pid, SIGKILL);
 			(void)waitpid(child->pid, NULL, 0);
 			child->pid = 0;
@@ -366,8 +369,10 @@ static bool find_bin_dir(struct supervisor *s, const char *given)
 static int parse(int argc, char **argv, struct supervisor *s)
 {
 	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'}, {"bin-dir", required_argument, NULL, 'b'},
-		{"help", no_argument, NULL, 'h'},	  {"version", no_argument, NULL, 'v'},
+		{"config", required_argument, NULL, 'c'},
+		{"bin-dir", required_argument, NULL, 'b'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
 	};
 	const char *bin_dir = NULL;
@@ -376,7 +381,8 @@ static int parse(int argc, char **argv, struct supervisor *s)
 	opterr = 0;
 	while ((id = getopt_long(argc, argv, "+:", options, NULL)) != -1) {
 		if (id == 'h' || id == 'v') {
-			(void)fputs(id == 'h' ? help_text : "gatecap-supervisor " GATECAP_VERSION "\n",
+			(void)fputs(id == 'h' ? help_text
+					      : "gatecap-supervisor " GATECAP_VERSION "\n",
 				    stdout);
 			exit(EXIT_OK);
 		}
@@ -388,7 +394,8 @@ static int parse(int argc, char **argv, struct supervisor *s)
 		*(id == 'c' ? &s->config : &bin_dir) = optarg;
 	}
 	if (optind < argc || s->config == NULL) {
-		log_error("--config FILE is missing, or something stands behind the options; see --help.");
+		log_error(
+			"--config FILE is missing, or something stands behind the options; see --help.");
 		return -EINVAL;
 	}
 	if (!find_bin_dir(s, bin_dir)) {

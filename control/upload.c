@@ -236,8 +236,10 @@ static bool settings_fine(const struct upload_settings *s, struct error *err)
 		return false;
 	}
 	if (s->ca_file != NULL && access(s->ca_file, R_OK) != 0) {
-		error_set(err, "upload.ca_file %s cannot be read (%s): correct the path or its "
-			  "permissions", s->ca_file, strerror(errno));
+		error_set(err,
+			  "upload.ca_file %s cannot be read (%s): correct the path or its "
+			  "permissions",
+			  s->ca_file, strerror(errno));
 		return false;
 	}
 	return true;

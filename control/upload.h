@@ -29,19 +29,19 @@
 enum {
 	UPLOAD_BLOBS_MAX = 2,	     // of one job: the PCAP and its report
 	UPLOAD_BLOCKS_IN_FLIGHT = 3, // of one job; what memory it takes: above
-	UPLOAD_BLOCKS_MAX = 50000,   // of one blob, the storage's limit; blocks grow to stay below it
+	UPLOAD_BLOCKS_MAX = 50000, // of one blob, the storage's limit; blocks grow to stay below it
 };
 
 struct uploader;
 
 /* 0 where a default is named takes it. */
 struct upload_settings {
-	const char *ca_file; // PEM, or NULL: the system's
-	const char *proxy;   // or NULL: none
-	uint64_t block_bytes;	    // default 8 MiB, at most 1 GiB
-	unsigned tries_max;	    // of one request, default 6
-	unsigned backoff_first_ms;  // doubled each time, default 1000
-	unsigned backoff_max_ms;    // default 30000
+	const char *ca_file;	   // PEM, or NULL: the system's
+	const char *proxy;	   // or NULL: none
+	uint64_t block_bytes;	   // default 8 MiB, at most 1 GiB
+	unsigned tries_max;	   // of one request, default 6
+	unsigned backoff_first_ms; // doubled each time, default 1000
+	unsigned backoff_max_ms;   // default 30000
 	bool allow_http_loopback;
 	unsigned stall_seconds; // a connection this long without progress is given up; default 30
 };
@@ -62,10 +62,10 @@ struct upload_blob {
 
 struct upload_result {
 	bool ok;
-	struct error err;	// when not ok: sentence with the storage's own code and message
-	char storage_code[64];	// x-ms-error-code, or ""
-	int http_status;	// 0: no answer
-	char md5[2][33];	// lower-case hex of each blob sent
+	struct error err;      // when not ok: sentence with the storage's own code and message
+	char storage_code[64]; // x-ms-error-code, or ""
+	int http_status;       // 0: no answer
+	char md5[2][33];       // lower-case hex of each blob sent
 };
 
 /* Gives an uploader with its thread running, or NULL with a sentence. */

@@ -18,7 +18,7 @@ enum {
 	QUOTE_BYTES = 300,
 	SHOWN_NAME_CHARS = 150,
 	SECRET_PROBE_CHARS = 8, // of the signature: fewer would hit by chance
-	SKEW_SECONDS = 300, // the storage itself tolerates about this much
+	SKEW_SECONDS = 300,	// the storage itself tolerates about this much
 };
 
 struct hint {
@@ -69,7 +69,8 @@ static void decode_entities(char *text)
 	static const struct {
 		const char *name;
 		char c;
-	} entities[] = {{"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&apos;", '\''}, {"&amp;", '&'}};
+	} entities[] = {
+		{"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&apos;", '\''}, {"&amp;", '&'}};
 	char *out = text;
 
 	while (*text != '\0') {
@@ -137,8 +138,8 @@ static void signature_start(const char *query, bool decode, char out[SECRET_PROB
 	const char *sig = strstr(query, "sig=");
 	size_t n = 0;
 
-	for (sig = sig != NULL ? sig + 4 : ""; *sig != '\0' && *sig != '&' && n < SECRET_PROBE_CHARS;
-	     sig++) {
+	for (sig = sig != NULL ? sig + 4 : "";
+	     *sig != '\0' && *sig != '&' && n < SECRET_PROBE_CHARS; sig++) {
 		int byte = *sig;
 
 		if (decode && byte == '%' && sas_percent_byte(sig) > 0) {
@@ -218,10 +219,11 @@ static void skew_text(const struct answer *a, char *out, size_t size)
 	out[0] = '\0';
 	if (a->date == -1 || (ahead <= SKEW_SECONDS && ahead >= -SKEW_SECONDS))
 		return;
-	(void)snprintf(out, size,
-		       "; this machine's clock is %lld minutes %s the storage's, which alone makes a "
-		       "SAS invalid: set the clock",
-		       (long long)(ahead < 0 ? -ahead : ahead) / 60, ahead < 0 ? "ahead of" : "behind");
+	(void)snprintf(
+		out, size,
+		"; this machine's clock is %lld minutes %s the storage's, which alone makes a "
+		"SAS invalid: set the clock",
+		(long long)(ahead < 0 ? -ahead : ahead) / 60, ahead < 0 ? "ahead of" : "behind");
 }
 
 static void explain_status(const struct request *r, long status, const struct words *w, char *out,
@@ -231,17 +233,19 @@ static void explain_status(const struct request *r, long status, const struct wo
 	char skew[200] = "";
 
 	if (status < 300) {
-		(void)snprintf(out, size,
-			       "the server answered %ld where a blob storage answers 201: check the "
-			       "URL's host, and whether a proxy answers in its place",
-			       status);
+		(void)snprintf(
+			out, size,
+			"the server answered %ld where a blob storage answers 201: check the "
+			"URL's host, and whether a proxy answers in its place",
+			status);
 		return;
 	}
 	if (status < 400) {
-		(void)snprintf(out, size,
-			       "the server answered %ld, a redirect, which is not followed since it "
-			       "would carry the SAS elsewhere: check the URL's host",
-			       status);
+		(void)snprintf(
+			out, size,
+			"the server answered %ld, a redirect, which is not followed since it "
+			"would carry the SAS elsewhere: check the URL's host",
+			status);
 		return;
 	}
 	if (w->message[0] != '\0' || w->request_id[0] != '\0')
@@ -251,11 +255,12 @@ static void explain_status(const struct request *r, long status, const struct wo
 	if (status == 403)
 		skew_text(&r->answer, skew, sizeof(skew));
 	(void)snprintf(out, size, "the storage answered %ld%s%s%s: %s%s", status,
-		       w->code[0] != '\0' ? " " : "", w->code, quote, hint_for(w->code, status), skew);
+		       w->code[0] != '\0' ? " " : "", w->code, quote, hint_for(w->code, status),
+		       skew);
 }
 
-static void explain_transport(const struct request *r, CURLcode rc, const struct sas *sas, char *out,
-			      size_t size)
+static void explain_transport(const struct request *r, CURLcode rc, const struct sas *sas,
+			      char *out, size_t size)
 {
 	char detail[CURL_ERROR_SIZE];
 
@@ -264,33 +269,39 @@ static void explain_transport(const struct request *r, CURLcode rc, const struct
 	tidy(detail);
 	withhold(detail, sizeof(detail), sas->query);
 	if (r->refused != ADDRESS_PUBLIC)
-		(void)snprintf(out, size,
-			       "the host's name resolves to %s, where captures are not sent: check the "
-			       "URL's host and the name service",
-			       address_class_name(r->refused));
+		(void)snprintf(
+			out, size,
+			"the host's name resolves to %s, where captures are not sent: check the "
+			"URL's host and the name service",
+			address_class_name(r->refused));
 	else if (r->answer.too_long)
-		(void)snprintf(out, size,
-			       "the server sent an answer of more than %d bytes, as no blob storage "
-			       "does: check the URL's host",
-			       ANSWER_BYTES_MAX);
+		(void)snprintf(
+			out, size,
+			"the server sent an answer of more than %d bytes, as no blob storage "
+			"does: check the URL's host",
+			ANSWER_BYTES_MAX);
 	else if (rc == CURLE_PEER_FAILED_VERIFICATION)
-		(void)snprintf(out, size,
-			       "the server's certificate is not trusted (%s): check the URL's host, or "
-			       "set upload.ca_file to the certificate of its issuer",
-			       detail);
+		(void)snprintf(
+			out, size,
+			"the server's certificate is not trusted (%s): check the URL's host, or "
+			"set upload.ca_file to the certificate of its issuer",
+			detail);
 	else if (rc == CURLE_SSL_CACERT_BADFILE)
-		(void)snprintf(out, size, "the certificates to trust cannot be read (%s): check "
-			       "upload.ca_file", detail);
+		(void)snprintf(out, size,
+			       "the certificates to trust cannot be read (%s): check "
+			       "upload.ca_file",
+			       detail);
 	else if (rc == CURLE_OPERATION_TIMEDOUT)
 		(void)snprintf(out, size,
 			       "the storage did not go on in time (%s): check the network and "
 			       "upload.proxy",
 			       detail);
 	else
-		(void)snprintf(out, size,
-			       "the connection failed (%s): check the network, the firewall, the name "
-			       "service and upload.proxy",
-			       detail);
+		(void)snprintf(
+			out, size,
+			"the connection failed (%s): check the network, the firewall, the name "
+			"service and upload.proxy",
+			detail);
 }
 
 void request_explain(const struct request *r, CURLcode rc, const struct request_parts *parts,
@@ -310,8 +321,8 @@ void request_explain(const struct request *r, CURLcode rc, const struct request_
 		explain_transport(r, rc, parts->sas, cause, sizeof(cause));
 	if (n_tries > 1)
 		(void)snprintf(tries, sizeof(tries), " after %u tries", n_tries);
-	error_set(&out->err, "Sending %.*s to %.*s failed%s: %s", SHOWN_NAME_CHARS, parts->blob_name,
-		  SHOWN_NAME_CHARS, parts->sas->base, tries, cause);
+	error_set(&out->err, "Sending %.*s to %.*s failed%s: %s", SHOWN_NAME_CHARS,
+		  parts->blob_name, SHOWN_NAME_CHARS, parts->sas->base, tries, cause);
 	(void)snprintf(out->storage_code, sizeof(out->storage_code), "%s", words.code);
 	out->http_status = (int)status;
 }

@@ -169,7 +169,8 @@ static bool secure(struct request *r)
 	CURL *e = r->easy;
 	CURLcode rc = CURLE_OK;
 
-	rc |= curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, s->allow_http_loopback ? "https,http" : "https");
+	rc |= curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR,
+			       s->allow_http_loopback ? "https,http" : "https");
 	rc |= curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
 	rc |= curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 	rc |= curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, 1L);
@@ -279,7 +280,12 @@ enum verdict_of_request request_judge(const struct request *r, CURLcode rc)
 
 	(void)curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
 	switch (status) {
-	case 408: case 429: case 500: case 502: case 503: case 504:
+	case 408:
+	case 429:
+	case 500:
+	case 502:
+	case 503:
+	case 504:
 		return REQUEST_RETRY;
 	default:
 		break;

@@ -41,8 +41,8 @@ struct request {
 	const uint8_t *body;
 	size_t n_body, n_taken;
 	struct answer answer;
-	bool any_address;		 // the host is a literal that sas_parse() let through
-	enum address_class refused;	 // ADDRESS_PUBLIC: nothing was refused
+	bool any_address;	    // the host is a literal that sas_parse() let through
+	enum address_class refused; // ADDRESS_PUBLIC: nothing was refused
 	char curl_error[CURL_ERROR_SIZE];
 };
 

@@ -28,8 +28,10 @@ static bool copy_strings(struct upload_job *job, const struct sas *sas)
 {
 	bool ok = true;
 
-	job->sas = (struct sas){.base = strdup(sas->base), .host = strdup(sas->host),
-				.query = strdup(sas->query), .expires = sas->expires};
+	job->sas = (struct sas){.base = strdup(sas->base),
+				.host = strdup(sas->host),
+				.query = strdup(sas->query),
+				.expires = sas->expires};
 	for (unsigned i = 0; i < job->n_blobs; i++) {
 		job->names[i] = strdup(job->blobs[i].name);
 		job->types[i] = strdup(job->blobs[i].content_type);
@@ -168,7 +170,8 @@ static void fill(struct upload_job *job, struct slot *slot, CURLM *multi)
 	char why[200];
 
 	if (rc != 0) {
-		(void)snprintf(why, sizeof(why), "its data cannot be read here (%s)", strerror(-rc));
+		(void)snprintf(why, sizeof(why), "its data cannot be read here (%s)",
+			       strerror(-rc));
 		fail(job, multi, why);
 		return;
 	}

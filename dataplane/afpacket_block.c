@@ -2,9 +2,10 @@
  *
  * The kernel leaves a frame's checksum unfinished when hardware would have finished it
  * (TP_STATUS_CSUMNOTREADY); it is left so: nobody ever saw another one.
+ *
  * The kernel's stamps are of the wall clock.  Their age at one moment is what carries over to our
- * timeline: if somebody sets the clock while a block waits, its frames alone are off, and never before
- * what was given out already nor after now.
+ * timeline: if somebody sets the clock while a block waits, its frames alone are off, and never
+ * before what was given out already nor after now.
  */
 #include "dataplane/afpacket_block.h"
 
@@ -18,8 +19,8 @@ enum {
 	TAG_BYTES = 4,
 	TYPE_LEAST = 0x0600, // below are lengths and Linux's pseudo protocols
 	TYPE_NOBODYS = 0xffff,
-	ADDRESS_AT = sizeof(struct tpacket3_hdr), // struct sockaddr_ll, behind the frame's header
-	COOKED_ROOM_BYTES = 16,			  // which the kernel leaves in front of an IP packet anyway
+	ADDRESS_AT = sizeof(struct tpacket3_hdr), // of struct sockaddr_ll
+	COOKED_ROOM_BYTES = 16,			  // the kernel's own, in front of an IP packet
 };
 
 static_assert(ADDRESS_AT % TPACKET_ALIGNMENT == 0, "nothing lies between");
@@ -57,11 +58,11 @@ static uint8_t *put_header(const struct tpacket3_hdr *h, uint8_t *data)
 
 static uint8_t *put_tag(const struct tpacket3_hdr *h, uint8_t *data)
 {
-	uint16_t tpid = h->tp_status & TP_STATUS_VLAN_TPID_VALID ? h->hv1.tp_vlan_tpid : ETH_P_8021Q;
+	bool has_tpid = h->tp_status & TP_STATUS_VLAN_TPID_VALID;
 
 	data -= TAG_BYTES;
 	memmove(data, data + TAG_BYTES, ADDRESSES_BYTES);
-	put_be16(data + ADDRESSES_BYTES, tpid);
+	put_be16(data + ADDRESSES_BYTES, has_tpid ? h->hv1.tp_vlan_tpid : ETH_P_8021Q);
 	put_be16(data + ADDRESSES_BYTES + 2, (uint16_t)h->hv1.tp_vlan_tci);
 	return data;
 }

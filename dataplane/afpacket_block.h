@@ -2,15 +2,15 @@
  *
  * Flow:    the kernel fills a block and hands it over -> afpacket_block_read() -> struct pkt
  * Threads: the queue's worker.
- * Memory:  frames are lent where the kernel put them: they are good as long as the block is not handed
- *          back.  Reading writes into the block, in front of a frame, where AFPACKET_RESERVE_BYTES are
- *          reserved; so a block is read once.
- * Frame:   as received.  The kernel takes the outer VLAN tag off and tells of it beside the frame: it is
- *          put back, with its own TPID.  An interface without Ethernet gets a header with addresses 0
- *          and the protocol as EtherType (what has none: 0xffff, which is nobody's).
+ * Memory:  frames are lent where the kernel put them: they are good as long as the block is not
+ *          handed back.  Reading writes into the block, in front of a frame, where
+ *          AFPACKET_RESERVE_BYTES are reserved; so a block is read once.
+ * Frame:   as received.  The kernel takes the outer VLAN tag off and tells of it beside the frame:
+ *          it is put back, with its own TPID.  An interface without Ethernet gets a header with
+ *          addresses 0 and the protocol as EtherType (what has none: 0xffff, which is nobody's).
  * Lengths: len is what the kernel kept, wire_len what it saw; both with what was put back.
- * Time:    the kernel's own stamp of each frame, brought to the dataplane's timeline by its age; never
- *          after `now`, and rising by at least 1 ns from frame to frame, from first_ns on.
+ * Time:    the kernel's own stamp of each frame, brought to the dataplane's timeline by its age;
+ *          never after `now`, and rising by at least 1 ns from frame to frame, from first_ns on.
  * Proof:   tests/test_afpacket.c
  */
 #ifndef GATECAP_DATAPLANE_AFPACKET_BLOCK_H
@@ -41,7 +41,7 @@ struct afpacket_times {
 /* Start to read a block that the kernel has handed over. */
 struct afpacket_block afpacket_block_open(struct tpacket_block_desc *desc, bool has_ethernet);
 
-/* Fill the first block of up to max packets; gives how many, 0 when the block is read to its end. */
+/* Fill the first block of up to max packets; gives how many, 0 at the end of the block. */
 unsigned afpacket_block_read(struct afpacket_block *block, struct pkt *p, unsigned max,
 			     const struct afpacket_times *times);
 

@@ -1,22 +1,24 @@
 /* afpacket_share.c - put the program together: find the addresses, fold them, hash, answer.
  *
- * The kernel's own PACKET_FANOUT_HASH was refused: it takes ports, which only the first fragment has, so
- * it would tear packets apart; with FLAG_DEFRAG it puts them together, and then they are not as received.
+ * The kernel's own PACKET_FANOUT_HASH was refused: it takes ports, which only the first fragment
+ * has, so it would tear packets apart; with FLAG_DEFRAG it puts them together, and then they are
+ * not as received.
  *
- * A fanout group with our program asks once a frame.  It has two limits: before Linux 6.13 nobody can
- * join while the interface is down, and where a frame's data begins depends on link and direction.
- * The fall-back is a filter for each socket, which asks each queue for each frame: 5 % more a frame with
- * two queues, a quarter with four, half with eight (veth, 64 bytes).
+ * A fanout group with our program asks once a frame.  It has two limits: before Linux 6.13 nobody
+ * can join while the interface is down, and where a frame's data begins depends on link and
+ * direction.  The fall-back is a filter for each socket, which asks each queue for each frame: that
+ * costs the kernel 9 % more a frame with two queues, 30 to 40 % with four and eight, twice as much
+ * with 16 (veth, 64 bytes, medians of three).
  *
- * A fanout program sees a received frame from behind its EtherType on and a sent one from its addresses
- * on; the type of the packet tells them apart.  (Offsets from the link header, SKF_LL_OFF, would do
- * without, but cannot read what a driver left in pages.)
+ * A fanout program sees a received frame from behind its EtherType on and a sent one from its
+ * addresses on; the type of the packet tells them apart.  (Offsets from the link header,
+ * SKF_LL_OFF, would do without, but cannot read what a driver left in pages.)
  *
- * Words of the addresses are folded with XOR, which does not know which came first; the golden ratio
- * then spreads neighbours.  Pairs with the same XOR share a queue, which only costs balance.
+ * Words of the addresses are folded with XOR, which does not know which came first; the golden
+ * ratio then spreads neighbours.  Pairs with the same XOR share a queue, which only costs balance.
  *
- * Every load is behind a comparison with the length: a load past the end would end a filter with "no" in
- * all queues, and the frame would be nobody's.
+ * Every load is behind a comparison with the length: a load past the end would end a filter with
+ * "no" in all queues, and the frame would be nobody's.
  */
 #include "dataplane/afpacket_share.h"
 

@@ -4,8 +4,8 @@
  *          afpacket_share_filter() -> SO_ATTACH_FILTER of each queue, which then takes its share.
  * Memory:  the program is the caller's; setsockopt() copies it.
  * Share:   a hash of the two IP addresses, the same in both directions and for all fragments of a
- *          packet; up to VLAN_TAGS_MAX tags are looked behind.  What is not IP, or is cut before its
- *          addresses end: queue 0.  Of n filters exactly one says yes to a frame.
+ *          packet; up to VLAN_TAGS_MAX tags are looked behind.  What is not IP, or is cut before
+ *          its addresses end: queue 0.  Of n filters exactly one says yes to a frame.
  * Snap:    a frame that a filter takes is cut to AFPACKET_SNAP_BYTES; its original length stays.
  * Proof:   tests/test_afpacket.c (against a plain twin, in two interpreters), test_dataplane.py
  */

@@ -1,14 +1,17 @@
 /* afpacket_source.c - open the sockets, and take turns with the kernel on their blocks.
  *
- * DPDK's net_af_packet was refused: its fanout group puts IPv4 fragments together, its fixed slots cut
- * what is longer, and it reports the cut length as the original.  Slots for 64 KiB (TPACKET_V2) were
- * refused, too: 4,096 of them take 256 MiB; a block takes frames of any length, one behind the other.
+ * DPDK's net_af_packet was refused: its fanout group puts IPv4 fragments together, its fixed slots
+ * cut what is longer, and it reports the cut length as the original.  Slots for 64 KiB (TPACKET_V2)
+ * were refused, too: 4,096 of them take 256 MiB; a block takes frames of any length, one behind the
+ * other.
  *
- * A block is shown when it is full or after a time-out, which on kernels before 6.18 is counted in ticks:
- * up to 8 ms with HZ=250.  So the time of the burst would be wrong by as much; the kernel's own stamps are not.
+ * A block is shown when it is full or after a time-out, which on kernels before 6.18 is counted in
+ * ticks: up to 8 ms with HZ=250.  So the time of the burst would be wrong by as much; the kernel's
+ * own stamps are not.
  *
- * Sockets take nothing until all are bound and know their share: none is seen twice.  Being promiscuous is a membership of the first socket: the kernel takes it back when the
- * process ends, however it ends.
+ * Sockets take nothing until all are bound and know their share: none is seen twice.  Being
+ * promiscuous is a membership of the first socket: the kernel takes it back when the process ends,
+ * however it ends.
  */
 #include "dataplane/afpacket_source.h"
 
@@ -38,8 +41,8 @@ struct queue {
 	alignas(128) uint8_t *ring;
 	int fd;
 	/* The worker's. */
-	unsigned block;	    // that is read, or comes next
-	bool is_reading;    // the block is ours
+	unsigned block;	 // that is read, or comes next
+	bool is_reading; // the block is ours
 	struct afpacket_block left;
 };
 
@@ -62,8 +65,9 @@ static int refuse(const struct afpacket_source *source, const char *what, struct
 	int rc = -errno;
 
 	if (rc == -EPERM)
-		error_set(err, "Interface %s cannot be captured: packet sockets need the capability "
-			       "CAP_NET_RAW; start as root or give it to the service.",
+		error_set(err,
+			  "Interface %s cannot be captured: packet sockets need the capability "
+			  "CAP_NET_RAW; start as root or give it to the service.",
 			  source->name);
 	else if (rc == -ENODEV)
 		error_set(err, "There is no interface %s here; ip link shows those that there are.",
@@ -130,8 +134,9 @@ static int open_queue(struct afpacket_source *source, unsigned index, struct err
 	struct afpacket_share share;
 	void *memory;
 
-	// Without Ethernet the kernel takes whatever link header there is off, and says what follows.
-	queue->fd = socket(AF_PACKET, (source->has_ethernet ? SOCK_RAW : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
+	// Without Ethernet the kernel takes any link header off and says what follows.
+	queue->fd =
+		socket(AF_PACKET, SOCK_CLOEXEC | (source->has_ethernet ? SOCK_RAW : SOCK_DGRAM), 0);
 	if (queue->fd < 0)
 		return refuse(source, "there is no packet socket", err);
 	afpacket_share_nothing(&share);
@@ -183,7 +188,8 @@ static int join_fanout(const struct afpacket_source *source, unsigned *n_joined)
 	}
 	afpacket_share_fanout(&share, source->n_queues);
 	program.len = share.n;
-	if (set(source->queues[0].fd, SOL_PACKET, PACKET_FANOUT_DATA, &program, sizeof(program)) != 0)
+	if (set(source->queues[0].fd, SOL_PACKET, PACKET_FANOUT_DATA, &program, sizeof(program)) !=
+	    0)
 		return -errno;
 	return 0;
 }
@@ -192,8 +198,8 @@ static int join_fanout(const struct afpacket_source *source, unsigned *n_joined)
 static int open_gates(const struct afpacket_source *source, struct error *err)
 {
 	unsigned n_joined = 0;
-	bool is_group = source->n_queues > 1 && source->has_ethernet &&
-			join_fanout(source, &n_joined) == 0;
+	bool is_group =
+		source->n_queues > 1 && source->has_ethernet && join_fanout(source, &n_joined) == 0;
 
 	if (!is_group && n_joined > 0)
 		return refuse(source, "its queues cannot be made one group", err);
@@ -217,7 +223,8 @@ static void join_promiscuous(struct afpacket_source *source)
 		.mr_type = PACKET_MR_PROMISC,
 	};
 
-	if (set(source->queues[0].fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request, sizeof(request)) != 0)
+	if (set(source->queues[0].fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request,
+		sizeof(request)) != 0)
 		source->promiscuous = -errno;
 }
 
@@ -295,7 +302,8 @@ uint64_t afpacket_source_lost(struct afpacket_source *source)
 		struct tpacket_stats_v3 stats = {0};
 		socklen_t size = sizeof(stats);
 
-		if (getsockopt(source->queues[i].fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size) == 0)
+		if (getsockopt(source->queues[i].fd, SOL_PACKET, PACKET_STATISTICS, &stats,
+			       &size) == 0)
 			source->n_lost += stats.tp_drops;
 	}
 	return source->n_lost;
@@ -307,7 +315,8 @@ bool afpacket_source_went_down(struct afpacket_source *source)
 	socklen_t size = sizeof(fault);
 
 	// Reading it clears it.
-	return getsockopt(source->queues[0].fd, SOL_SOCKET, SO_ERROR, &fault, &size) == 0 && fault != 0;
+	return getsockopt(source->queues[0].fd, SOL_SOCKET, SO_ERROR, &fault, &size) == 0 &&
+	       fault != 0;
 }
 
 /* ---- the workers ---- */

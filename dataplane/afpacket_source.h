@@ -1,22 +1,24 @@
 /* afpacket_source.h - the frames of a kernel interface, both ways, by packet sockets of our own.
  *
- * Flow:    kernel -> ring of blocks in shared memory (TPACKET_V3) -> afpacket_source_burst() -> worker
- *          -> afpacket_source_free() -> kernel
+ * Flow:    kernel -> ring of blocks in shared memory (TPACKET_V3) -> afpacket_source_burst() ->
+ *          worker -> afpacket_source_free() -> kernel
  * Threads: open, lost, went_down, close: the main thread.  burst, free: queue i's own worker.
- * Memory:  each queue has a ring of AFPACKET_RING_BYTES, allocated by the kernel at open and mapped here;
- *          nothing else, and nothing later.  A burst lends frames of one block; they are the worker's
- *          until free, which comes before the next burst of that queue, and hands the block back when
- *          its last frame was among them.
- * System calls: none in burst and free; the kernel says in shared memory that a block is full, or that
- *          AFPACKET_RETIRE_MS are over.
+ * Memory:  each queue has a ring of AFPACKET_RING_BYTES, allocated by the kernel at open and mapped
+ *          here; nothing else, and nothing later.  A burst lends frames of one block; they are the
+ *          worker's until free, which comes before the next burst of that queue, and hands the
+ *          block back when its last frame was among them.
+ * System calls: none in burst and free; the kernel says in shared memory that a block is full, or
+ *          that AFPACKET_RETIRE_MS are over.
  * Queues:  one socket each; both directions and all fragments of a pair of IP addresses meet in one
  *          (afpacket_share.h).
  * Frames:  as received and as sent (afpacket_block.h); up to AFPACKET_SNAP_BYTES of each, and its
- *          original length.  A frame that the loopback interface carries is seen twice: sent, received.
- * Time:    the kernel's stamp, as far as it is not before first_ns.  A frame may be AFPACKET_LAG_NS old
- *          before it is shown: who promises times to others has to stay that far behind the clock.
- * Interface: may be down, at open or later; frames come when it is up.  One that is removed is gone for
- *          good, also when another gets its name.
+ *          original length.  A frame that the loopback interface carries is seen twice: sent,
+ *          received.
+ * Time:    the kernel's stamp, as far as it is not before first_ns.  A frame may be AFPACKET_LAG_NS
+ *          old before it is shown: who promises times to others has to stay that far behind the
+ *          clock.
+ * Interface: may be down, at open or later; frames come when it is up.  One that is removed is gone
+ *          for good, also when another gets its name.
  * Proof:   tests/test_dataplane.py
  */
 #ifndef GATECAP_DATAPLANE_AFPACKET_SOURCE_H

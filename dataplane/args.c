@@ -134,7 +134,8 @@ static int parse_choice(const char *option, const char *text, const char *no, co
 	bool is_yes = strcmp(text, yes) == 0;
 
 	if (!is_yes && strcmp(text, no) != 0) {
-		error_set(err, "%s: \"%.200s\" is neither \"%s\" nor \"%s\".", option, text, no, yes);
+		error_set(err, "%s: \"%.200s\" is neither \"%s\" nor \"%s\".", option, text, no,
+			  yes);
 		return -EINVAL;
 	}
 	*out = is_yes;
@@ -147,8 +148,9 @@ static int parse_ring_bytes(const char *text, struct args *out, struct error *er
 
 	if (parse_number(text, ARGS_RING_BYTES_MIN, ARGS_RING_BYTES_MAX, &value) != 0 ||
 	    (value & (value - 1)) != 0) {
-		error_set(err, "--ring-bytes: \"%s\" is not a power of two from %d (1 MiB) to %llu "
-			       "(4 GiB).",
+		error_set(err,
+			  "--ring-bytes: \"%s\" is not a power of two from %d (1 MiB) to %llu "
+			  "(4 GiB).",
 			  text, ARGS_RING_BYTES_MIN, (unsigned long long)ARGS_RING_BYTES_MAX);
 		return -EINVAL;
 	}
@@ -168,8 +170,9 @@ static int parse_cores(const char *text, struct args *out, struct error *err)
 
 		core = isdigit((unsigned char)*p) ? strtoul(p, &end, 10) : ULONG_MAX;
 		if (core > ARGS_CORE_MAX || n == WORKERS_MAX || (*end != ',' && *end != '\0')) {
-			error_set(err, "--cores: \"%.200s\" is not a list of at most %d core numbers "
-				       "such as 2,3.",
+			error_set(err,
+				  "--cores: \"%.200s\" is not a list of at most %d core numbers "
+				  "such as 2,3.",
 				  text, WORKERS_MAX);
 			return -EINVAL;
 		}
@@ -193,8 +196,8 @@ static bool is_pci_address(const char *p)
 {
 	if (is_hex(p, 4) && p[4] == ':')
 		p += 5;
-	return is_hex(p, 2) && p[2] == ':' && is_hex(p + 3, 2) && p[5] == '.' &&
-	       p[6] >= '0' && p[6] <= '7' && (p[7] == '\0' || p[7] == ',');
+	return is_hex(p, 2) && p[2] == ':' && is_hex(p + 3, 2) && p[5] == '.' && p[6] >= '0' &&
+	       p[6] <= '7' && (p[7] == '\0' || p[7] == ',');
 }
 
 /* An interface's name: it goes into a vdev string, where a comma would start another key. */
@@ -204,7 +207,8 @@ static int check_interface(const char *name, struct error *err)
 
 	if (n > 0 && n < 16 && strpbrk(name, ",/= []") == NULL)
 		return 0;
-	error_set(err, "--port: source=: \"%.200s\" is no name of a network interface (1 to 15 bytes).",
+	error_set(err,
+		  "--port: source=: \"%.200s\" is no name of a network interface (1 to 15 bytes).",
 		  name);
 	return -EINVAL;
 }
@@ -238,16 +242,27 @@ static int parse_source(const char *text, struct args_port *port, struct error *
 	}
 	port->target = port->source;
 	port->kind = is_pci_address(text) ? SOURCE_PCI : SOURCE_VDEV;
-	if (port->kind == SOURCE_PCI || strncmp(text, "net_", 4) == 0 || strncmp(text, "eth_", 4) == 0)
+	if (port->kind == SOURCE_PCI || strncmp(text, "net_", 4) == 0 ||
+	    strncmp(text, "eth_", 4) == 0)
 		return 0;
-	error_set(err, "--port: source=: \"%.200s\" is no source; give pcap:FILE, af_packet:INTERFACE, "
-		       "af_xdp:INTERFACE, a PCI address such as 0000:03:00.0 or an EAL device such as "
-		       "net_ring0.",
+	error_set(err,
+		  "--port: source=: \"%.200s\" is no source; give pcap:FILE, af_packet:INTERFACE, "
+		  "af_xdp:INTERFACE, a PCI address such as 0000:03:00.0 or an EAL device such as "
+		  "net_ring0.",
 		  text);
 	return -EINVAL;
 }
 
-enum port_key { KEY_NAME, KEY_ROLE, KEY_QUEUES, KEY_PACE, KEY_LOOPS, KEY_START, KEY_SOURCE, KEY_COUNT };
+enum port_key {
+	KEY_NAME,
+	KEY_ROLE,
+	KEY_QUEUES,
+	KEY_PACE,
+	KEY_LOOPS,
+	KEY_START,
+	KEY_SOURCE,
+	KEY_COUNT
+};
 
 static const char *const key_names[KEY_COUNT] = {"name",  "role",  "queues", "pace",
 						 "loops", "start", "source"};
@@ -261,7 +276,8 @@ static int parse_port_value(enum port_key key, const char *value, struct args_po
 	case KEY_ROLE:
 		return parse_choice("--port: role=", value, "outer", "inner", &port->is_inner, err);
 	case KEY_QUEUES:
-		return parse_unsigned("--port: queues=", value, 1, WORKERS_MAX, &port->n_queues, err);
+		return parse_unsigned("--port: queues=", value, 1, WORKERS_MAX, &port->n_queues,
+				      err);
 	case KEY_PACE:
 		return parse_choice("--port: pace=", value, "paced", "fast", &port->is_fast, err);
 	case KEY_LOOPS:
@@ -296,9 +312,11 @@ static int parse_port_keys(char *copy, struct args_port *port, unsigned *seen, s
 		char *value = p + n + 1;
 
 		if (p[n] != '=' || key == KEY_COUNT) {
-			error_set(err, "--port: \"%.*s\" is none of name=, role=, queues=, pace=, loops=, "
-				       "start=, and source= at the end.",
-				  (int)(n < 200 ? n : 200), p);
+			error_set(
+				err,
+				"--port: \"%.*s\" is none of name=, role=, queues=, pace=, loops=, "
+				"start=, and source= at the end.",
+				(int)(n < 200 ? n : 200), p);
 			return -EINVAL;
 		}
 		if (*seen & (1u << key)) {
@@ -321,7 +339,8 @@ static int check_port(const struct args *args, const struct args_port *port, uns
 	unsigned pcap_only = seen & (1u << KEY_PACE | 1u << KEY_LOOPS | 1u << KEY_START);
 
 	if (!(seen & 1u << KEY_NAME) || !(seen & 1u << KEY_SOURCE)) {
-		error_set(err, "--port: %s= is missing; each port has a name= and, last, a source=.",
+		error_set(err,
+			  "--port: %s= is missing; each port has a name= and, last, a source=.",
 			  seen & 1u << KEY_NAME ? "source" : "name");
 		return -EINVAL;
 	}
@@ -332,7 +351,8 @@ static int check_port(const struct args *args, const struct args_port *port, uns
 	}
 	for (unsigned i = 0; i < args->n_ports; i++) {
 		if (strcmp(args->ports[i].name, port->name) == 0) {
-			error_set(err, "--port: two ports are named \"%s\"; give each its own name.",
+			error_set(err,
+				  "--port: two ports are named \"%s\"; give each its own name.",
 				  port->name);
 			return -EINVAL;
 		}
@@ -377,8 +397,9 @@ static int parse_uid(const char *text, struct args *out, struct error *err)
 	uint64_t value;
 
 	if (parse_number(text, 0, UINT32_MAX - 1, &value) != 0) {
-		error_set(err, "--control-uid: \"%s\" is no user number; see the third field of "
-			       "getent passwd.",
+		error_set(err,
+			  "--control-uid: \"%s\" is no user number; see the third field of "
+			  "getent passwd.",
 			  text);
 		return -EINVAL;
 	}
@@ -417,8 +438,8 @@ static int parse_option(int id, const char *argument, struct args *out, int *n_c
 		out->has_hugepages = id == OPTION_HUGEPAGES;
 		return 0;
 	case OPTION_MEMORY_MB:
-		return parse_unsigned("--memory-mb", optarg, 16, ARGS_MEMORY_MB_MAX, &out->memory_mb,
-				      err);
+		return parse_unsigned("--memory-mb", optarg, 16, ARGS_MEMORY_MB_MAX,
+				      &out->memory_mb, err);
 	case OPTION_IDLE:
 		return parse_choice("--idle", optarg, "poll", "sleep", &out->is_sleeping, err);
 	case OPTION_PORT:
@@ -449,9 +470,11 @@ static int check_whole(const struct args *args, int n_cores, struct error *err)
 	}
 	for (unsigned i = 0; i < args->n_ports; i++) {
 		if (args->ports[i].n_queues > args->n_workers) {
-			error_set(err, "--port: \"%s\": %u queues for %u workers; each queue needs a worker "
-				       "of its own.",
-				  args->ports[i].name, args->ports[i].n_queues, args->n_workers);
+			error_set(
+				err,
+				"--port: \"%s\": %u queues for %u workers; each queue needs a worker "
+				"of its own.",
+				args->ports[i].name, args->ports[i].n_queues, args->n_workers);
 			return -EINVAL;
 		}
 	}

@@ -44,7 +44,7 @@ struct args_port {
 	unsigned n_queues;
 	unsigned loops; // pcap: times played, 0 = for ever
 	bool is_inner;
-	bool is_fast;	       // pcap: as fast as the worker takes it, not paced
+	bool is_fast;		// pcap: as fast as the worker takes it, not paced
 	bool is_played_at_boot; // pcap: at once, not when the first capture starts
 };
 

@@ -265,10 +265,11 @@ static int broken(struct capture_file *file, const char *why, struct error *err)
 			  "\"editcap -F pcap\" may help.",
 			  file->path, why);
 	else
-		error_set(err,
-			  "The capture file \"%s\" cannot be read beyond frame %llu: %s. The frames up "
-			  "to there are good; converting it with \"editcap -F pcap\" may help.",
-			  file->path, (unsigned long long)file->n_frames, why);
+		error_set(
+			err,
+			"The capture file \"%s\" cannot be read beyond frame %llu: %s. The frames up "
+			"to there are good; converting it with \"editcap -F pcap\" may help.",
+			file->path, (unsigned long long)file->n_frames, why);
 	return -1;
 }
 

@@ -330,6 +330,11 @@ uint64_t classifier_oldest_held_ns(const struct classifier *c)
 	return ovpn_flows_oldest_held_ns(c->flows);
 }
 
+void classifier_drop_held(struct classifier *c)
+{
+	ovpn_flows_age(c->flows, UINT64_MAX);
+}
+
 void classifier_flush(struct classifier *c)
 {
 	ovpn_flows_flush(c->flows);

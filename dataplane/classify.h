@@ -97,6 +97,9 @@ void classifier_age(struct classifier *classifier, uint64_t now_ns);
 /* The earliest time of a segment still held, or UINT64_MAX: the worker's watermark stays behind it. */
 uint64_t classifier_oldest_held_ns(const struct classifier *classifier);
 
+/* Drop every held segment now (OVPN_UNDECIDED), as if its second were over.  The flows stay undecided. */
+void classifier_drop_held(struct classifier *classifier);
+
 /* Decide everything undecided as OTHER: at the end of a file. */
 void classifier_flush(struct classifier *classifier);
 

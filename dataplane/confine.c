@@ -90,37 +90,89 @@ int confine_thread(struct error *err)
 
 /* Made by the loop, the control socket, malloc, the log, and on the way out. */
 static const int allowed[] = {
-	SCMP_SYS(read),		   SCMP_SYS(write),	      SCMP_SYS(close),
-	SCMP_SYS(poll),		   SCMP_SYS(ppoll),	      SCMP_SYS(epoll_wait),
-	SCMP_SYS(recvmsg),	   SCMP_SYS(sendmsg),	      SCMP_SYS(recvfrom),
-	SCMP_SYS(sendto),	   SCMP_SYS(accept4),	      SCMP_SYS(getsockopt),
-	SCMP_SYS(fcntl),	   SCMP_SYS(fstat),	      SCMP_SYS(newfstatat),
-	SCMP_SYS(pread64),	   SCMP_SYS(lseek),	      SCMP_SYS(munmap),
-	SCMP_SYS(mremap),	   SCMP_SYS(madvise),	      SCMP_SYS(brk),
-	SCMP_SYS(futex),	   SCMP_SYS(sched_yield),     SCMP_SYS(clock_gettime),
-	SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),	      SCMP_SYS(restart_syscall),
-	SCMP_SYS(rt_sigreturn),	   SCMP_SYS(rt_sigprocmask),  SCMP_SYS(rt_sigaction),
-	SCMP_SYS(sigaltstack),	   SCMP_SYS(getpid),	      SCMP_SYS(gettid),
-	SCMP_SYS(tgkill),	   SCMP_SYS(unlink),	      SCMP_SYS(exit),
-	SCMP_SYS(exit_group),	   SCMP_SYS(set_robust_list), SCMP_SYS(getrandom),
-	SCMP_SYS(epoll_ctl),	   SCMP_SYS(timerfd_settime),
+	SCMP_SYS(read),
+	SCMP_SYS(write),
+	SCMP_SYS(close),
+	SCMP_SYS(poll),
+	SCMP_SYS(ppoll),
+	SCMP_SYS(epoll_wait),
+	SCMP_SYS(recvmsg),
+	SCMP_SYS(sendmsg),
+	SCMP_SYS(recvfrom),
+	SCMP_SYS(sendto),
+	SCMP_SYS(accept4),
+	SCMP_SYS(getsockopt),
+	SCMP_SYS(fcntl),
+	SCMP_SYS(fstat),
+	SCMP_SYS(newfstatat),
+	SCMP_SYS(pread64),
+	SCMP_SYS(lseek),
+	SCMP_SYS(munmap),
+	SCMP_SYS(mremap),
+	SCMP_SYS(madvise),
+	SCMP_SYS(brk),
+	SCMP_SYS(futex),
+	SCMP_SYS(sched_yield),
+	SCMP_SYS(clock_gettime),
+	SCMP_SYS(clock_nanosleep),
+	SCMP_SYS(nanosleep),
+	SCMP_SYS(restart_syscall),
+	SCMP_SYS(rt_sigreturn),
+	SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigaction),
+	SCMP_SYS(sigaltstack),
+	SCMP_SYS(getpid),
+	SCMP_SYS(gettid),
+	SCMP_SYS(tgkill),
+	SCMP_SYS(unlink),
+	SCMP_SYS(exit),
+	SCMP_SYS(exit_group),
+	SCMP_SYS(set_robust_list),
+	SCMP_SYS(getrandom),
+	SCMP_SYS(epoll_ctl),
+	SCMP_SYS(timerfd_settime),
 };
 
 /* Only an intruder would. */
 static const int deadly[] = {
-	SCMP_SYS(execve),      SCMP_SYS(execveat),	    SCMP_SYS(ptrace),
-	SCMP_SYS(connect),     SCMP_SYS(listen),	    SCMP_SYS(creat),
-	SCMP_SYS(open_by_handle_at), SCMP_SYS(process_vm_readv), SCMP_SYS(process_vm_writev),
-	SCMP_SYS(fork),	       SCMP_SYS(vfork),		    SCMP_SYS(rename),
-	SCMP_SYS(renameat),    SCMP_SYS(renameat2),	    SCMP_SYS(link),
-	SCMP_SYS(linkat),      SCMP_SYS(symlink),	    SCMP_SYS(symlinkat),
-	SCMP_SYS(mount),       SCMP_SYS(umount2),	    SCMP_SYS(pivot_root),
-	SCMP_SYS(chroot),      SCMP_SYS(setns),		    SCMP_SYS(unshare),
-	SCMP_SYS(init_module), SCMP_SYS(finit_module),	    SCMP_SYS(kexec_load),
-	SCMP_SYS(chmod),       SCMP_SYS(fchmod),	    SCMP_SYS(fchmodat),
-	SCMP_SYS(chown),       SCMP_SYS(fchown),	    SCMP_SYS(fchownat),
-	SCMP_SYS(keyctl),      SCMP_SYS(userfaultfd),	    SCMP_SYS(perf_event_open),
-	SCMP_SYS(io_uring_setup), SCMP_SYS(openat2),
+	SCMP_SYS(execve),
+	SCMP_SYS(execveat),
+	SCMP_SYS(ptrace),
+	SCMP_SYS(connect),
+	SCMP_SYS(listen),
+	SCMP_SYS(creat),
+	SCMP_SYS(open_by_handle_at),
+	SCMP_SYS(process_vm_readv),
+	SCMP_SYS(process_vm_writev),
+	SCMP_SYS(fork),
+	SCMP_SYS(vfork),
+	SCMP_SYS(rename),
+	SCMP_SYS(renameat),
+	SCMP_SYS(renameat2),
+	SCMP_SYS(link),
+	SCMP_SYS(linkat),
+	SCMP_SYS(symlink),
+	SCMP_SYS(symlinkat),
+	SCMP_SYS(mount),
+	SCMP_SYS(umount2),
+	SCMP_SYS(pivot_root),
+	SCMP_SYS(chroot),
+	SCMP_SYS(setns),
+	SCMP_SYS(unshare),
+	SCMP_SYS(init_module),
+	SCMP_SYS(finit_module),
+	SCMP_SYS(kexec_load),
+	SCMP_SYS(chmod),
+	SCMP_SYS(fchmod),
+	SCMP_SYS(fchmodat),
+	SCMP_SYS(chown),
+	SCMP_SYS(fchown),
+	SCMP_SYS(fchownat),
+	SCMP_SYS(keyctl),
+	SCMP_SYS(userfaultfd),
+	SCMP_SYS(perf_event_open),
+	SCMP_SYS(io_uring_setup),
+	SCMP_SYS(openat2),
 };
 
 static int add_rules(scmp_filter_ctx ctx, uint32_t action, const int *calls, size_t n)
@@ -141,10 +193,12 @@ static int add_file_rules(scmp_filter_ctx ctx)
 	const struct scmp_arg_cmp read_write = SCMP_A2(SCMP_CMP_MASKED_EQ, 3, 2);
 	const struct scmp_arg_cmp old_write_only = SCMP_A1(SCMP_CMP_MASKED_EQ, 3, 1);
 	const struct scmp_arg_cmp old_read_write = SCMP_A1(SCMP_CMP_MASKED_EQ, 3, 2);
-	int rc = seccomp_rule_add_array(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(openat), 1, &write_only);
+	int rc = seccomp_rule_add_array(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(openat), 1,
+					&write_only);
 
 	if (rc == 0)
-		rc = seccomp_rule_add_array(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(openat), 1, &read_write);
+		rc = seccomp_rule_add_array(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(openat), 1,
+					    &read_write);
 	if (rc == 0)
 		rc = seccomp_rule_add_array(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(open), 1,
 					    &old_write_only);
@@ -182,7 +236,8 @@ static int add_socket_rules(scmp_filter_ctx ctx, bool has_xdp)
 		return seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 0);
 	rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, route);
 	if (rc == 0)
-		rc = seccomp_rule_add_array(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 1, &above);
+		rc = seccomp_rule_add_array(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 1,
+					    &above);
 	for (int family = AF_UNIX + 1; rc == 0 && family < AF_NETLINK; family++)
 		rc = seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 1,
 				      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family));

@@ -114,7 +114,8 @@ static void accept_client(struct dp_server *server)
 		return; // it went away meanwhile
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
 	    (peer.uid != 0 && peer.uid != server->parts.args->control_uid)) {
-		log_warning("A process of user %u was turned away from the control socket.", peer.uid);
+		log_warning("A process of user %u was turned away from the control socket.",
+			    peer.uid);
 		close(fd);
 		return;
 	}
@@ -178,7 +179,8 @@ static void *copy_set(int fd, uint64_t bytes, struct error *err)
 	}
 	if (fstat(fd, &st) != 0 || bytes == 0 || bytes > DP_SET_BYTES_MAX ||
 	    (uint64_t)st.st_size != bytes) {
-		error_set(err, "The set says %llu bytes and its memfd has %lld; at most %d are taken.",
+		error_set(err,
+			  "The set says %llu bytes and its memfd has %lld; at most %d are taken.",
 			  (unsigned long long)bytes, (long long)st.st_size, DP_SET_BYTES_MAX);
 		return NULL;
 	}
@@ -187,14 +189,16 @@ static void *copy_set(int fd, uint64_t bytes, struct error *err)
 		ssize_t got = pread(fd, mem + n, bytes - n, (off_t)n);
 
 		if (got <= 0) {
-			error_set(err, "The set cannot be read: %s.", strerror(got < 0 ? errno : EIO));
+			error_set(err, "The set cannot be read: %s.",
+				  strerror(got < 0 ? errno : EIO));
 			free(mem);
 			return NULL;
 		}
 		n += (uint64_t)got;
 	}
 	if (mem == NULL)
-		error_set(err, "Memory is short for a set of %llu bytes.", (unsigned long long)bytes);
+		error_set(err, "Memory is short for a set of %llu bytes.",
+			  (unsigned long long)bytes);
 	return mem;
 }
 
@@ -208,7 +212,8 @@ static struct matcher *compile_set(const struct dp_server *server, const struct 
 
 	if (set->generation <= server->generation) {
 		error_set(err, "Generation %llu is not greater than %llu, which is in use.",
-			  (unsigned long long)set->generation, (unsigned long long)server->generation);
+			  (unsigned long long)set->generation,
+			  (unsigned long long)server->generation);
 		return NULL;
 	}
 	mem = copy_set(fd, set->bytes, err);
@@ -237,8 +242,8 @@ static bool refuse(struct client *client, const struct dp_set *set, const struct
 }
 
 /* 0, or -errno and a sentence: the process has to end.  *keep: whether the connection stays. */
-static int serve_set(struct dp_server *server, struct client *client, const struct dp_set *set, int fd,
-		     bool *keep, struct error *err)
+static int serve_set(struct dp_server *server, struct client *client, const struct dp_set *set,
+		     int fd, bool *keep, struct error *err)
 {
 	struct dp_applied applied = {.h = header(DP_APPLIED), .generation = set->generation};
 	bool has_captures = false;
@@ -250,9 +255,11 @@ static int serve_set(struct dp_server *server, struct client *client, const stru
 		return 0;
 	}
 	if (loop_publish(server->parts.loop, matcher) != 0) {
-		error_set(err, "A worker did not take over set %llu within %d ms; the process ends and has "
-			       "to be started anew.",
-			  (unsigned long long)set->generation, LOOP_DEAD_MS);
+		error_set(
+			err,
+			"A worker did not take over set %llu within %d ms; the process ends and has "
+			"to be started anew.",
+			(unsigned long long)set->generation, LOOP_DEAD_MS);
 		return -ETIMEDOUT;
 	}
 	matcher_close(server->matcher);
@@ -301,9 +308,10 @@ static int serve_client(struct dp_server *server, struct client *client, struct 
 	if (n > 0) {
 		rc = serve_message(server, client, &m, (size_t)n, fds, n_fds, &keep, err);
 		if (!keep && rc == 0 && server->control == client)
-			log_warning("The control process (pid %u) sent a message that is none of the "
-				    "protocol, or did not take its answer.",
-				    client->pid);
+			log_warning(
+				"The control process (pid %u) sent a message that is none of the "
+				"protocol, or did not take its answer.",
+				client->pid);
 	}
 	for (unsigned i = 0; i < n_fds; i++)
 		close(fds[i]);
@@ -312,7 +320,8 @@ static int serve_client(struct dp_server *server, struct client *client, struct 
 	return rc;
 }
 
-int dp_server_serve(struct dp_server *server, const struct pollfd *fds, unsigned n, struct error *err)
+int dp_server_serve(struct dp_server *server, const struct pollfd *fds, unsigned n,
+		    struct error *err)
 {
 	int rc = 0;
 

@@ -37,12 +37,14 @@ static int remove_left_over(const struct sockaddr_un *address, struct error *err
 	if (lstat(address->sun_path, &st) != 0)
 		return 0;
 	if (!S_ISSOCK(st.st_mode)) {
-		error_set(err, "%s is not a socket; give another path with --socket.", address->sun_path);
+		error_set(err, "%s is not a socket; give another path with --socket.",
+			  address->sun_path);
 		return -EEXIST;
 	}
 	if (is_served(address)) {
-		error_set(err, "%s: another process serves it; stop it first, or give another path with "
-			       "--socket.",
+		error_set(err,
+			  "%s: another process serves it; stop it first, or give another path with "
+			  "--socket.",
 			  address->sun_path);
 		return -EADDRINUSE;
 	}
@@ -66,7 +68,8 @@ int dp_socket_listen(const char *path, uid_t owner, struct error *err)
 		return rc;
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	mask = umask(0177);
-	rc = fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 ? -errno : 0;
+	rc = fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 ? -errno
+											 : 0;
 	(void)umask(mask);
 	if (rc == 0 && owner != geteuid() && chown(path, owner, (gid_t)-1) != 0)
 		rc = -errno;
@@ -74,8 +77,9 @@ int dp_socket_listen(const char *path, uid_t owner, struct error *err)
 		rc = -errno;
 	if (rc == 0)
 		return fd;
-	error_set(err, "%s: the control socket cannot be made: %s; does its folder exist, and may this "
-		       "user write to it?",
+	error_set(err,
+		  "%s: the control socket cannot be made: %s; does its folder exist, and may this "
+		  "user write to it?",
 		  path, strerror(-rc));
 	if (fd >= 0)
 		close(fd);
@@ -109,7 +113,8 @@ static void take_descriptors(struct msghdr *msg, int *fds, unsigned *n_fds)
 
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
-		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); // fits: the buffer has room for no more
+		n = (c->cmsg_len - CMSG_LEN(0)) /
+		    sizeof(int); // fits: the buffer has room for no more
 		memcpy(fds + *n_fds, CMSG_DATA(c), n * sizeof(int));
 		*n_fds += (unsigned)n;
 	}

@@ -63,8 +63,8 @@ static void add_cores(struct eal_args *eal, const struct args *args, const cpu_s
 			used += (size_t)snprintf(lcores + used, sizeof(lcores) - used, ",%u@(%s)",
 						 i + 1, all);
 		else
-			used += (size_t)snprintf(lcores + used, sizeof(lcores) - used, ",%u@%d", i + 1,
-						 args->cores[i]);
+			used += (size_t)snprintf(lcores + used, sizeof(lcores) - used, ",%u@%d",
+						 i + 1, args->cores[i]);
 	}
 	if (used >= sizeof(lcores))
 		eal->is_short_of_memory = true;
@@ -96,7 +96,8 @@ void eal_device_name(const struct args_port *port, unsigned index,
 }
 
 /* Returns true if the port is a PCI device. */
-static bool add_device(struct eal_args *eal, const struct args_port *port, unsigned index, int xdp_fd)
+static bool add_device(struct eal_args *eal, const struct args_port *port, unsigned index,
+		       int xdp_fd)
 {
 	char name[EAL_DEVICE_NAME_BYTES];
 
@@ -106,7 +107,8 @@ static bool add_device(struct eal_args *eal, const struct args_port *port, unsig
 	case SOURCE_AF_PACKET:
 		return false;
 	case SOURCE_AF_XDP:
-		add(eal, "--vdev=%s,iface=%s,start_queue=0,queue_count=%u,xdp_prog=/proc/self/fd/%d",
+		add(eal,
+		    "--vdev=%s,iface=%s,start_queue=0,queue_count=%u,xdp_prog=/proc/self/fd/%d",
 		    name, port->target, port->n_queues, xdp_fd);
 		return false;
 	case SOURCE_VDEV:

@@ -1,8 +1,8 @@
 /* loop.c - one pass: read the clock, ask each queue once.
  *
  * The clock is read before the queues are asked, and a pass without packets promises that time as the
- * watermark: nothing that arrives later can carry an earlier one.  (Less the lag of packet sockets, whose
- * frames are shown some milliseconds after the time that they carry.)  While packets come, the promise is
+ * watermark: nothing that arrives later can carry an earlier one.  (Less the lag of packet sockets,
+ * whose frames are shown milliseconds after the time that they carry.)  While packets come, the promise is
  * the last time given out, since a played file may still owe frames that were due before now.
  *
  * Why a thread that stands still ends the process: it may hold a packet, a matcher and a half-written
@@ -230,9 +230,11 @@ int loop_watch(struct loop *loop, unsigned tick_ms, struct error *err)
 		if (!was_silent && thread->silent_ms >= LOOP_SILENT_MS)
 			log_warning("Worker %u has been silent for %d ms.", i, LOOP_SILENT_MS);
 		if (thread->silent_ms >= LOOP_DEAD_MS) {
-			error_set(err, "Worker %u has been silent for %d ms; a thread cannot be restarted "
-				       "safely, so the process ends and has to be started anew.",
-				  i, LOOP_DEAD_MS);
+			error_set(
+				err,
+				"Worker %u has been silent for %d ms; a thread cannot be restarted "
+				"safely, so the process ends and has to be started anew.",
+				i, LOOP_DEAD_MS);
 			return -EDEADLK;
 		}
 	}

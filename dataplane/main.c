@@ -68,8 +68,9 @@ static int prepare_xdp(const struct args *args, int *fd, struct error *err)
 		if (rc < 0)
 			return rc;
 		if (rc == 1)
-			log_info("Port \"%s\": the XDP program of a run that was killed is removed from %s.",
-				 port->name, port->target);
+			log_info(
+				"Port \"%s\": the XDP program of a run that was killed is removed from %s.",
+				port->name, port->target);
 		if (*fd < 0)
 			*fd = xdp_program_memfd(err);
 		if (*fd < 0)
@@ -96,8 +97,9 @@ static int start_eal(const struct args *args, int xdp_fd, struct error *err)
 	// The strings stay: EAL keeps pointers into them.
 	if (rc >= 0)
 		return 0;
-	error_set(err, "DPDK cannot start: %s; its own words are in the lines above.  Is --memory-mb %u "
-		       "there, are the cores and devices right?",
+	error_set(err,
+		  "DPDK cannot start: %s; its own words are in the lines above.  Is --memory-mb %u "
+		  "there, are the cores and devices right?",
 		  rte_strerror(rte_errno), args->memory_mb);
 	return -EIO;
 }
@@ -134,7 +136,8 @@ static int run_worker(void *arg)
 	struct error err = {0};
 
 	if (confine_thread(&err) != 0)
-		log_error("%s", err.text); // it keeps what it has; the system-call filter still holds
+		log_error("%s",
+			  err.text); // it keeps what it has; the system-call filter still holds
 	atomic_fetch_add_explicit(&dp->n_confined, 1, memory_order_release);
 	loop_run(dp->loop, rte_lcore_id() - 1);
 	return 0;
@@ -189,7 +192,8 @@ static int open_ports(struct dataplane *dp, struct error *err)
 
 static int open_all(struct dataplane *dp, struct error *err)
 {
-	struct dp_server_parts parts = {.args = &dp->args, .share = &dp->share, .clock = &dp->clock};
+	struct dp_server_parts parts = {
+		.args = &dp->args, .share = &dp->share, .clock = &dp->clock};
 	int rc = open_ports(dp, err);
 
 	if (rc != 0)

@@ -49,8 +49,8 @@ static uint32_t match_fragment(const struct matcher *matcher, struct fragment_ta
 }
 
 /* Out of line, so that the key of the inner path stays in registers. */
-static uint8_t __attribute__((noinline)) wanted_outer(const struct matcher *matcher,
-						      const struct pkt *p)
+static uint8_t __attribute__((noinline))
+wanted_outer(const struct matcher *matcher, const struct pkt *p)
 {
 	struct match_key key = key_of(&p->h);
 

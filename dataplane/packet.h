@@ -16,11 +16,11 @@
 enum pkt_class { CLASS_OTHER, CLASS_ESP, CLASS_IKE, CLASS_OVPN, CLASS_INNER, CLASS_COUNT };
 
 enum pkt_flags {
-	PKT_HAS_PORTS = 1,	  // sport and dport are from the packet
-	PKT_HAS_TCP_FLAGS = 2,	  // tcp_flags is from a whole TCP header
-	PKT_FRAGMENT_FIRST = 4,	  // offset 0, more to come
-	PKT_FRAGMENT_LATER = 8,	  // offset > 0: no ports of its own
-	PKT_LATE = 16,		  // released from the OpenVPN flow table: earlier than its neighbours
+	PKT_HAS_PORTS = 1,	// sport and dport are from the packet
+	PKT_HAS_TCP_FLAGS = 2,	// tcp_flags is from a whole TCP header
+	PKT_FRAGMENT_FIRST = 4, // offset 0, more to come
+	PKT_FRAGMENT_LATER = 8, // offset > 0: no ports of its own
+	PKT_LATE = 16,		// released from the OpenVPN flow table: earlier than its neighbours
 };
 
 /* What the headers say.  Filled by headers_parse(); valid if family != 0. */
@@ -34,7 +34,7 @@ struct headers {
 	uint8_t protocol;	  // of the transport header; behind AH: what AH protects
 	uint8_t tcp_flags;	  // if PKT_HAS_TCP_FLAGS
 	uint8_t flags;		  // of enum pkt_flags
-	uint32_t ip_end;	  // where the IP packet ends in the frame, by its own length, cut to len
+	uint32_t ip_end; // where the IP packet ends in the frame, by its own length, cut to len
 };
 
 struct pkt {

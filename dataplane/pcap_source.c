@@ -143,11 +143,14 @@ static int load_file(struct load *load, const char *path, unsigned n_queues, str
 	if (file == NULL)
 		return -EINVAL;
 	while ((rc = capture_file_read(file, &in, err)) == 1) {
-		if (load_bytes(load) + in.len + 2 * CAPTURE_FILE_PAD_BYTES + sizeof(struct frame) * 2 >
+		if (load_bytes(load) + in.len + 2 * CAPTURE_FILE_PAD_BYTES +
+			    sizeof(struct frame) * 2 >
 		    PCAP_SOURCE_BYTES_MAX) {
-			error_set(err, "%s: the file needs more than 1 GiB of memory to be played; cut it, "
-				       "for example with editcap -c.",
-				  path);
+			error_set(
+				err,
+				"%s: the file needs more than 1 GiB of memory to be played; cut it, "
+				"for example with editcap -c.",
+				path);
 			rc = -EFBIG;
 			break;
 		}

@@ -14,7 +14,8 @@
 #include <string.h>
 
 enum record_flags {
-	RECORD_LATE = 1, // its time is before that of records pushed earlier: held by the OVPN table
+	RECORD_LATE =
+		1, // its time is before that of records pushed earlier: held by the OVPN table
 };
 
 /* In shared memory: host byte order, both processes are of one build (see shared.h version). */

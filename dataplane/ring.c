@@ -74,3 +74,8 @@ bool ring_reload_tail(struct ring_writer *ring, uint64_t n)
 	ring->tail = tail;
 	return ring->head + n - tail <= ring->size;
 }
+
+bool ring_is_half_full(struct ring_writer *ring)
+{
+	return !ring_reload_tail(ring, ring->size / 2);
+}

@@ -80,6 +80,9 @@ static inline uint8_t *ring_reserve(struct ring_writer *ring, uint64_t n)
 	return ring->data + (ring->head & ring->mask);
 }
 
+/* Is more than half of it waiting for the merger?  Reads the tail: not for every packet. */
+bool ring_is_half_full(struct ring_writer *ring);
+
 static inline void ring_advance(struct ring_writer *ring, uint64_t n)
 {
 	ring->head += n;

@@ -35,7 +35,8 @@
 enum {
 	RX_DESCRIPTORS = 2048,
 	TX_DESCRIPTORS = 512,
-	POOL_MBUFS = 8191, // descriptors twice (AF_XDP's fill ring), bursts and cache; 2^n - 1 packs best
+	POOL_MBUFS =
+		8191, // descriptors twice (AF_XDP's fill ring), bursts and cache; 2^n - 1 packs best
 	POOL_CACHE = 256,
 	RSS_KEY_BYTES_MAX = 64,
 };
@@ -92,8 +93,8 @@ static int open_afpacket(struct rx_port *port, struct error *err)
 	if (!afpacket_source_is_up(port->afpacket))
 		log_warning("Port \"%s\": %s is down; its frames are captured as soon as it is up.",
 			    args->name, args->target);
-	log_info("Port \"%s\": %s is open with %u queue%s.", args->name, args->source, args->n_queues,
-		 args->n_queues == 1 ? "" : "s");
+	log_info("Port \"%s\": %s is open with %u queue%s.", args->name, args->source,
+		 args->n_queues, args->n_queues == 1 ? "" : "s");
 	return 0;
 }
 
@@ -109,16 +110,18 @@ static void configure_rss(const struct rx_port *port, const struct rte_eth_dev_i
 		return;
 	conf->rx_adv_conf.rss_conf.rss_hf = addresses & info->flow_type_rss_offloads;
 	if (conf->rx_adv_conf.rss_conf.rss_hf == 0) {
-		log_warning("Port \"%s\": the device cannot spread frames by their addresses; it chooses "
-			    "queues its own way, and fragments may miss their first.",
-			    port->args->name);
+		log_warning(
+			"Port \"%s\": the device cannot spread frames by their addresses; it chooses "
+			"queues its own way, and fragments may miss their first.",
+			port->args->name);
 		return;
 	}
 	conf->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 	if (info->hash_key_size == 0 || info->hash_key_size > RSS_KEY_BYTES_MAX) {
-		log_warning("Port \"%s\": the device takes no hash key; the two directions of a flow may "
-			    "reach different workers.",
-			    port->args->name);
+		log_warning(
+			"Port \"%s\": the device takes no hash key; the two directions of a flow may "
+			"reach different workers.",
+			port->args->name);
 		return;
 	}
 	for (unsigned i = 0; i < info->hash_key_size; i++)
@@ -147,7 +150,8 @@ static int configure_device(struct rx_port *port, const struct rte_eth_dev_info 
 	conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
 	rc = rte_eth_dev_configure(port->device, n_rx, n_tx, &conf);
 	if (rc == 0)
-		rc = rte_eth_dev_adjust_nb_rx_tx_desc(port->device, &rx_descriptors, &tx_descriptors);
+		rc = rte_eth_dev_adjust_nb_rx_tx_desc(port->device, &rx_descriptors,
+						      &tx_descriptors);
 	for (uint16_t q = 0; rc == 0 && q < n_tx; q++)
 		rc = rte_eth_tx_queue_setup(port->device, q, tx_descriptors,
 					    (unsigned)rte_eth_dev_socket_id(port->device), NULL);
@@ -158,8 +162,9 @@ static int configure_device(struct rx_port *port, const struct rte_eth_dev_info 
 	if (rc == 0)
 		rc = rte_eth_dev_start(port->device);
 	if (rc != 0)
-		error_set(err, "Port \"%s\": %s cannot be set up: %s; the driver's own words are in the "
-			       "lines above.",
+		error_set(err,
+			  "Port \"%s\": %s cannot be set up: %s; the driver's own words are in the "
+			  "lines above.",
 			  port->args->name, port->args->source, strerror(-rc));
 	port->is_device_started = rc == 0;
 	return rc;
@@ -176,9 +181,11 @@ static int create_pools(struct rx_port *port, unsigned index, struct error *err)
 							 rte_eth_dev_socket_id(port->device));
 		if (port->pools[q] != NULL)
 			continue;
-		error_set(err, "Port \"%s\": no memory for %d packet buffers of queue %u (%s); each queue "
-			       "takes about 20 MiB, so raise --memory-mb.",
-			  port->args->name, POOL_MBUFS, q, rte_strerror(rte_errno));
+		error_set(
+			err,
+			"Port \"%s\": no memory for %d packet buffers of queue %u (%s); each queue "
+			"takes about 20 MiB, so raise --memory-mb.",
+			port->args->name, POOL_MBUFS, q, rte_strerror(rte_errno));
 		return -ENOMEM;
 	}
 	return 0;
@@ -192,7 +199,8 @@ static void join_promiscuous(struct rx_port *port)
 		.mr_type = PACKET_MR_PROMISC,
 	};
 
-	port->promiscuous_fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0); // protocol 0: gets nothing
+	port->promiscuous_fd =
+		socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0); // protocol 0: gets nothing
 	if (port->promiscuous_fd < 0 ||
 	    setsockopt(port->promiscuous_fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request,
 		       sizeof(request)) != 0)
@@ -211,11 +219,12 @@ static void check_channels(const struct rx_port *port)
 	memcpy(request.ifr_name, port->args->target, strnlen(port->args->target, IFNAMSIZ - 1));
 	if (fd >= 0 && ioctl(fd, SIOCETHTOOL, &request) == 0 &&
 	    channels.combined_count + channels.rx_count > port->args->n_queues)
-		log_warning("Port \"%s\": %s has %u queues and %u are polled; frames that arrive on the others "
-			    "are not captured.  Raise queues= and workers, or give the interface fewer with "
-			    "ethtool -L.",
-			    port->args->name, port->args->target,
-			    channels.combined_count + channels.rx_count, port->args->n_queues);
+		log_warning(
+			"Port \"%s\": %s has %u queues and %u are polled; frames that arrive on the others "
+			"are not captured.  Raise queues= and workers, or give the interface fewer with "
+			"ethtool -L.",
+			port->args->name, port->args->target,
+			channels.combined_count + channels.rx_count, port->args->n_queues);
 	if (fd >= 0)
 		close(fd);
 }
@@ -231,8 +240,9 @@ static int open_device(struct rx_port *port, unsigned index, struct error *err)
 	eal_device_name(port->args, index, name);
 	if (rte_eth_dev_get_port_by_name(name, &port->device) != 0 ||
 	    rte_eth_dev_info_get(port->device, &info) != 0) {
-		error_set(err, "Port \"%s\": EAL has no device %s; is the name of %s right, and does a "
-			       "driver hold it?",
+		error_set(err,
+			  "Port \"%s\": EAL has no device %s; is the name of %s right, and does a "
+			  "driver hold it?",
 			  port->args->name, name, port->args->source);
 		return -ENODEV;
 	}
@@ -246,9 +256,10 @@ static int open_device(struct rx_port *port, unsigned index, struct error *err)
 	if (port->args->kind == SOURCE_AF_XDP)
 		join_promiscuous(port);
 	else if (rte_eth_promiscuous_enable(port->device) != 0)
-		log_warning("Port \"%s\": %s has no promiscuous mode; frames for other addresses may not "
-			    "be seen.",
-			    port->args->name, port->args->source);
+		log_warning(
+			"Port \"%s\": %s has no promiscuous mode; frames for other addresses may not "
+			"be seen.",
+			port->args->name, port->args->source);
 	if (port->args->kind == SOURCE_AF_XDP)
 		check_channels(port);
 	log_info("Port \"%s\": %s is open with %u queue%s.", port->args->name, port->args->source,
@@ -297,9 +308,10 @@ static void close_device(struct rx_port *port)
 		close(port->promiscuous_fd);
 	// The driver removes the program when it closes; this is for the case that it could not.
 	if (xdp_program_detach(port->interface, port->xdp_id) != 0)
-		log_warning("Port \"%s\": the XDP program stays on %s; take it off with ip link set dev %s "
-			    "xdp off.",
-			    port->args->name, port->args->target, port->args->target);
+		log_warning(
+			"Port \"%s\": the XDP program stays on %s; take it off with ip link set dev %s "
+			"xdp off.",
+			port->args->name, port->args->target, port->args->target);
 }
 
 void rx_close(struct rx *rx)
@@ -342,9 +354,10 @@ static uint64_t device_losses(const struct rx_port *port)
 static uint64_t afpacket_losses(const struct rx_port *port)
 {
 	if (afpacket_source_went_down(port->afpacket))
-		log_warning("Port \"%s\": %s went down; its frames are captured when it is up again.  If it "
-			    "was removed, start anew when there is another.",
-			    port->args->name, port->args->target);
+		log_warning(
+			"Port \"%s\": %s went down; its frames are captured when it is up again.  If it "
+			"was removed, start anew when there is another.",
+			port->args->name, port->args->target);
 	return afpacket_source_lost(port->afpacket);
 }
 

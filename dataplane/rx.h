@@ -35,7 +35,7 @@ struct rx_time {
 	const struct clock *clock;
 	uint64_t now_ns;    // of this pass: decides which played frames are due
 	uint64_t issued_ns; // no packet may have an earlier time any more
-	uint64_t lag_ns;    // a promise stays this far behind the clock: frames come with older times
+	uint64_t lag_ns; // a promise stays this far behind the clock: frames come with older times
 };
 
 struct afpacket_source;
@@ -48,7 +48,7 @@ struct rx_queue {
 	struct pcap_source *pcap;	  // or NULL
 	struct afpacket_source *afpacket; // or NULL; both NULL: a device
 	uint16_t device, queue;		  // of EAL; queue also of the others
-	uint8_t port;		  // index of the capture port
+	uint8_t port;			  // index of the capture port
 	bool is_inner;
 };
 
@@ -61,7 +61,8 @@ void rx_close(struct rx *rx);
 /* Raises time->lag_ns to what the queue needs. */
 void rx_queue_init(struct rx_queue *q, const struct rx *rx, unsigned port, unsigned queue,
 		   struct rx_time *time);
-void rx_queue_init_device(struct rx_queue *q, uint16_t device, uint16_t queue, struct rx_time *time);
+void rx_queue_init_device(struct rx_queue *q, uint16_t device, uint16_t queue,
+			  struct rx_time *time);
 
 /* Start what waits: the ports with start=boot, or all. */
 void rx_play(struct rx *rx, bool is_capture_running, uint64_t start_ns);

@@ -58,9 +58,9 @@ static void fill_ports(struct shared_header *header, const struct args *args)
 static int map_rings(struct share *share, const struct shared_header *layout)
 {
 	for (unsigned i = 0; i < layout->n_workers; i++) {
-		uint8_t *ring = ring_map(share->shared_fd,
-					 layout->rings_offset + i * layout->ring_bytes,
-					 layout->ring_bytes, PROT_READ | PROT_WRITE);
+		uint8_t *ring =
+			ring_map(share->shared_fd, layout->rings_offset + i * layout->ring_bytes,
+				 layout->ring_bytes, PROT_READ | PROT_WRITE);
 
 		if (ring == NULL)
 			return -errno;
@@ -92,7 +92,8 @@ static int map_tails(struct share *share, unsigned n_workers)
 {
 	void *mem;
 
-	share->tails_bytes = round_to_pages(n_workers * sizeof(struct ring_tail), SHARED_PAGE_BYTES);
+	share->tails_bytes =
+		round_to_pages(n_workers * sizeof(struct ring_tail), SHARED_PAGE_BYTES);
 	share->tails_fd = create_memfd("gatecap-tails", share->tails_bytes);
 	if (share->tails_fd < 0)
 		return -errno;
@@ -138,7 +139,8 @@ int share_open(struct share *share, const struct args *args, struct error *err)
 	rc = open_all(share, args);
 	if (rc == 0)
 		return 0;
-	error_set(err, "The shared rings (%u times %llu bytes) cannot be made: %s; lower --ring-bytes.",
+	error_set(err,
+		  "The shared rings (%u times %llu bytes) cannot be made: %s; lower --ring-bytes.",
 		  args->n_workers, (unsigned long long)args->ring_bytes, strerror(-rc));
 	share_close(share);
 	return rc;

@@ -64,8 +64,8 @@ struct shared_header {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t n_workers, n_ports;
-	uint64_t boot_id;	// random, new with each start of the dataplane
-	uint64_t total_bytes;	// of the whole memfd
+	uint64_t boot_id;	 // random, new with each start of the dataplane
+	uint64_t total_bytes;	 // of the whole memfd
 	uint64_t workers_offset; // of the first struct worker_shared; then one every worker_bytes
 	uint64_t worker_bytes;
 	uint64_t rings_offset; // of the first ring's data; then one every ring_bytes

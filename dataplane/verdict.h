@@ -8,20 +8,20 @@
 
 #include <stdint.h>
 
-#define VERDICT_LIST(X)                                                                            \
-	X(RECORDED, "recorded")		      /* in the ring, for at least one capture */          \
-	X(RING_FULL, "ring_full")	      /* wanted, but the ring had no room */               \
-	X(NOT_MATCHED, "not_matched")	      /* of a known class, wanted by no capture */         \
-	X(OTHER, "other")		      /* of no class: never recorded */                    \
-	X(MALFORMED, "malformed")	      /* a header is cut or lies: class OTHER */           \
-	X(FRAGMENT_NO_FIRST, "fragment_without_first") /* class OTHER */                           \
-	X(OVPN_UNDECIDED, "ovpn_undecided")   /* shared endpoint, 8 segments told nothing: OTHER */
+#define VERDICT_LIST(X)                                                            \
+	X(RECORDED, "recorded")	      /* in the ring, for at least one capture */  \
+	X(RING_FULL, "ring_full")     /* wanted, but the ring had no room */       \
+	X(NOT_MATCHED, "not_matched") /* of a known class, wanted by no capture */ \
+	X(OTHER, "other")	      /* of no class: never recorded */            \
+	X(MALFORMED, "malformed")     /* a header is cut or lies: class OTHER */   \
+	X(FRAGMENT_NO_FIRST, "fragment_without_first") /* class OTHER */           \
+	X(OVPN_UNDECIDED, "ovpn_undecided") /* shared endpoint, 8 segments told nothing: OTHER */
 
 enum verdict {
 #define X(name, text) VERDICT_##name,
 	VERDICT_LIST(X)
 #undef X
-	VERDICT_COUNT,
+		VERDICT_COUNT,
 };
 
 /* Counters of one worker.  Writer: that worker only. */

@@ -182,6 +182,12 @@ static void publish(struct worker *w, uint64_t now_ns)
 {
 	uint64_t held_ns = classifier_oldest_held_ns(w->classifier);
 
+	// What is held keeps the merger from all that is younger.  Before that costs packets, the held
+	// ones go: anybody can send a SYN to a shared port and never a word after it.
+	if (__builtin_expect(held_ns != UINT64_MAX, 0) && ring_is_half_full(&w->recorder.ring)) {
+		classifier_drop_held(w->classifier);
+		held_ns = UINT64_MAX;
+	}
 	ring_publish(&w->recorder.ring, held_ns < now_ns ? held_ns : now_ns);
 }
 

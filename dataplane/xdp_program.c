@@ -60,7 +60,8 @@ int xdp_program_remove_left_over(const char *interface, struct error *err)
 	int rc;
 
 	if (index == 0) {
-		error_set(err, "af_xdp:%s: there is no such network interface; see ip link.", interface);
+		error_set(err, "af_xdp:%s: there is no such network interface; see ip link.",
+			  interface);
 		return -ENODEV;
 	}
 	id = xdp_program_id(index);
@@ -70,9 +71,11 @@ int xdp_program_remove_left_over(const char *interface, struct error *err)
 		rc = rc == 0 ? 1 : rc;
 	}
 	if (rc < 0)
-		error_set(err, "af_xdp:%s: there is an XDP program on it that cannot be read or removed (%s); "
-			       "start as root, or take it off with ip link set dev %s xdp off.",
-			  interface, strerror(-rc), interface);
+		error_set(
+			err,
+			"af_xdp:%s: there is an XDP program on it that cannot be read or removed (%s); "
+			"start as root, or take it off with ip link set dev %s xdp off.",
+			interface, strerror(-rc), interface);
 	return rc;
 }
 

@@ -27,12 +27,12 @@ static bool lay_out(const struct set_header *h, size_t bytes, struct filter_set 
 {
 	const uint8_t *at = (const uint8_t *)(h + 1), *end = (const uint8_t *)h + bytes;
 
-#define TAKE(field, count)                                                                         \
-	do {                                                                                       \
-		if ((count) > (size_t)(end - at) / sizeof(*set->field))                            \
-			return false;                                                              \
-		set->field = (const void *)at;                                                     \
-		at += (count) * sizeof(*set->field);                                               \
+#define TAKE(field, count)                                              \
+	do {                                                            \
+		if ((count) > (size_t)(end - at) / sizeof(*set->field)) \
+			return false;                                   \
+		set->field = (const void *)at;                          \
+		at += (count) * sizeof(*set->field);                    \
 	} while (0)
 
 	set->header = h;
@@ -132,7 +132,8 @@ int filter_set_check(const void *mem, size_t bytes, struct filter_set *out, stru
 	else if (!scopes_ok(&set))
 		why = "a connection, peer or endpoint in it is out of range";
 	if (why != NULL) {
-		error_set(err, "The filter set of %zu bytes was refused: %s; the one in force stays.",
+		error_set(err,
+			  "The filter set of %zu bytes was refused: %s; the one in force stays.",
 			  bytes, why);
 		return -EINVAL;
 	}

@@ -56,10 +56,10 @@ struct set_capture {
 };
 
 struct set_filter {
-	struct set_slice src, dst;	      // subnets
-	struct set_slice src_port, dst_port;  // ports
-	uint32_t protocols[8];		      // bitmap of 256
-	uint32_t any_protocol;		      // 1: the bitmap is not looked at
+	struct set_slice src, dst;	     // subnets
+	struct set_slice src_port, dst_port; // ports
+	uint32_t protocols[8];		     // bitmap of 256
+	uint32_t any_protocol;		     // 1: the bitmap is not looked at
 	uint8_t tcp_flags, single_direction;
 	uint8_t reserved[2];
 };

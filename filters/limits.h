@@ -7,22 +7,22 @@
 #define GATECAP_FILTERS_LIMITS_H
 
 enum gatecap_limits {
-	CAPTURES_MAX = 5,		// running at once, one slot each
-	FILTERS_PER_CAPTURE_MAX = 3,	// what max_filters_per_capture may be set to
-	FILTER_DIRECTIONS = 2,		// as written, and swapped
+	CAPTURES_MAX = 5,	     // running at once, one slot each
+	FILTERS_PER_CAPTURE_MAX = 3, // what max_filters_per_capture may be set to
+	FILTER_DIRECTIONS = 2,	     // as written, and swapped
 	MATCH_BITS = CAPTURES_MAX * FILTERS_PER_CAPTURE_MAX * FILTER_DIRECTIONS,
-	PORTS_MAX = 16,			// capture ports of one gateway
-	WORKERS_MAX = 64,		// poll-mode workers, one ring each
+	PORTS_MAX = 16,	  // capture ports of one gateway
+	WORKERS_MAX = 64, // poll-mode workers, one ring each
 	CONNECTIONS_MAX = 10000,
-	BURST_MAX = 64,			// packets a worker handles in one pass
+	BURST_MAX = 64, // packets a worker handles in one pass
 	VLAN_TAGS_MAX = 4,
-	NAME_MAX_BYTES = 80,		// gateway, connection, port names, NUL included
+	NAME_MAX_BYTES = 80, // gateway, connection, port names, NUL included
 
 	SNAP_BYTES_DEFAULT = 120,
 	SNAP_BYTES_MAX = 65535,
 	FILE_MB_DEFAULT = 100,
 	FILE_MB_MAX = 500,
-	FILE_MB_BYTES = 1000000,	// one MB of MaxFileSize
+	FILE_MB_BYTES = 1000000, // one MB of MaxFileSize
 	FILTER_DATA_BYTES_MAX = 1 << 20,
 	JSON_DEPTH_MAX = 16,
 };

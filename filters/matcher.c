@@ -197,7 +197,8 @@ static int compile_scopes(struct matcher *m, const struct filter_set *set)
 		const struct set_capture *c = &set->captures[i];
 		uint32_t bits = SLOT_BITS << (c->slot * MATCH_BITS_PER_SLOT);
 
-		if (c->connection == SET_GATEWAY_WIDE && (c->tracing_flags & (TRACE_ESP | TRACE_OVPN)))
+		if (c->connection == SET_GATEWAY_WIDE &&
+		    (c->tracing_flags & (TRACE_ESP | TRACE_OVPN)))
 			m->no_connection_mask |= bits;
 		for (uint32_t k = 0; k < n; k++) {
 			unsigned carrier = set->connections[k].type == 1 ? TRACE_OVPN : TRACE_ESP;
@@ -298,15 +299,18 @@ struct matcher *matcher_open(const struct filter_set *set, struct error *err)
 		m->generation = set->header->generation;
 		m->n_endpoints = set->header->n_endpoints;
 		if (m->n_endpoints > 0)
-			memcpy(m->endpoints, set->endpoints, m->n_endpoints * sizeof(*m->endpoints));
+			memcpy(m->endpoints, set->endpoints,
+			       m->n_endpoints * sizeof(*m->endpoints));
 		compile_outer(m, set);
 		if (compile_inner(m, set) == 0 && compile_scopes(m, set) == 0 &&
 		    compile_peers(m, set) == 0)
 			return m;
 	}
 	matcher_close(m);
-	error_set(err, "The filter set of %u bytes could not be compiled: out of memory; make the "
-		  "subnet lists shorter or give the machine more.", set->header->total_bytes);
+	error_set(err,
+		  "The filter set of %u bytes could not be compiled: out of memory; make the "
+		  "subnet lists shorter or give the machine more.",
+		  set->header->total_bytes);
 	return NULL;
 }
 

@@ -41,11 +41,11 @@ struct matcher {
 	struct port_table sport, dport;
 	uint32_t protocol[256];
 	uint32_t tcp_flags[256];
-	uint32_t not_tcp;	      // bits without a flag test
-	uint32_t no_ports_no_flags;   // bits that a fragment without its first may match
-	struct trie remotes[2];	      // connection index + 1, longest prefix; 0: none
-	uint32_t *connection_masks;   // [connection + 1]; [0] is 0
-	uint32_t no_connection_mask;  // for packets of no connection
+	uint32_t not_tcp;	     // bits without a flag test
+	uint32_t no_ports_no_flags;  // bits that a fragment without its first may match
+	struct trie remotes[2];	     // connection index + 1, longest prefix; 0: none
+	uint32_t *connection_masks;  // [connection + 1]; [0] is 0
+	uint32_t no_connection_mask; // for packets of no connection
 	bool has_remotes;
 
 	/* Outer. */
@@ -95,14 +95,15 @@ static inline uint32_t match_inner_inline(const struct matcher *m, const struct 
 	uint32_t flags = key->has_tcp_flags ? m->tcp_flags[key->tcp_flags] : m->not_tcp;
 
 	return addresses_of(m, key) & port_mask(&m->sport, key->has_ports, key->sport) &
-	       port_mask(&m->dport, key->has_ports, key->dport) & m->protocol[key->protocol] & flags &
-	       scope_of(m, key);
+	       port_mask(&m->dport, key->has_ports, key->dport) & m->protocol[key->protocol] &
+	       flags & scope_of(m, key);
 }
 
 /* Captures (bit a slot) of a verdict mask. */
 static inline uint8_t match_fold_inline(uint32_t verdict)
 {
-	static_assert(MATCH_BITS_PER_SLOT == 6 && CAPTURES_MAX == 5, "the multiplication gathers 5 x 6 bits");
+	static_assert(MATCH_BITS_PER_SLOT == 6 && CAPTURES_MAX == 5,
+		      "the multiplication gathers 5 x 6 bits");
 	const uint64_t first_of_slot = 0x1041041, gather = 0x108421;
 	uint64_t any = verdict | verdict >> 3;
 

@@ -15,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void use(const struct filter_set *set)
 {
-	static const uint8_t addrs[4][16] = {{10, 1, 2, 3}, {0x20, 1, 0xd, 0xb8}, {0}, {255, 255, 255}};
+	static const uint8_t addrs[4][16] = {
+		{10, 1, 2, 3}, {0x20, 1, 0xd, 0xb8}, {0}, {255, 255, 255}};
 	struct matcher *m = matcher_open(set, NULL);
 
 	if (m == NULL)

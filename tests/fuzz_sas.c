@@ -19,7 +19,8 @@ static void check_taken(const char *url, const struct sas *sas)
 	char *blob = sas_blob_url(sas, "a/b c", "comp=block");
 
 	assert(question != NULL && strcmp(sas->query, question + 1) == 0);
-	assert(strncasecmp(sas->base, "https://", 8) == 0 || strncasecmp(sas->base, "http://", 7) == 0);
+	assert(strncasecmp(sas->base, "https://", 8) == 0 ||
+	       strncasecmp(sas->base, "http://", 7) == 0);
 	assert(strpbrk(sas->base, "?# \\") == NULL);
 	assert(memchr(sas->base + 7, '@', strcspn(sas->base + 8, "/") + 1) == NULL); // userinfo
 	assert(sas->base[strlen(sas->base) - 1] != '/');

@@ -25,7 +25,7 @@ void random_set_close(struct random_set *set)
 static void mask_host_bits(struct subnet *s)
 {
 	for (unsigned i = s->prefix_len; i < 128; i++)
-		s->addr[i / 8] &= (uint8_t)~(0x80 >> i % 8);
+		s->addr[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
 }
 
 /* 10.x.y.z and 2001:db8:...: few first bytes, so that prefixes nest. */
@@ -51,8 +51,8 @@ static void throw_pools(struct random_set *set, struct dice *d)
 		memset(s, 0, sizeof(*s));
 		s->family = dice_one_in(d, 2) ? 4 : 6;
 		throw_address(d, s->family, s->addr);
-		s->prefix_len = s->family == 4 ? lengths4[dice_below(d, 10)]
-					       : lengths6[dice_below(d, 10)];
+		s->prefix_len =
+			s->family == 4 ? lengths4[dice_below(d, 10)] : lengths6[dice_below(d, 10)];
 		if (s->prefix_len == 0 && !dice_one_in(d, 4))
 			s->prefix_len = 24;
 		mask_host_bits(s);

@@ -27,9 +27,8 @@ static inline void ring_pair_open(struct ring_pair *p, uint64_t size, uint64_t s
 	int fd = memfd_create("ring_pair", MFD_CLOEXEC);
 
 	p->size = size;
-	p->shared = aligned_alloc(SHARED_PAGE_BYTES,
-				  (sizeof(*p->shared) + SHARED_PAGE_BYTES - 1) /
-					  SHARED_PAGE_BYTES * SHARED_PAGE_BYTES);
+	p->shared = aligned_alloc(SHARED_PAGE_BYTES, (sizeof(*p->shared) + SHARED_PAGE_BYTES - 1) /
+							     SHARED_PAGE_BYTES * SHARED_PAGE_BYTES);
 	p->tail = aligned_alloc(sizeof(*p->tail), sizeof(*p->tail));
 	if (fd < 0 || ftruncate(fd, (off_t)size) != 0 || p->shared == NULL || p->tail == NULL)
 		abort();

@@ -16,7 +16,8 @@ static bool subnet_has(const struct subnet *s, unsigned family, const uint8_t *a
 	return true;
 }
 
-static bool subnets_have(const struct subnet *list, unsigned n, unsigned family, const uint8_t *addr)
+static bool subnets_have(const struct subnet *list, unsigned n, unsigned family,
+			 const uint8_t *addr)
 {
 	for (unsigned i = 0; i < n; i++)
 		if (subnet_has(&list[i], family, addr))

@@ -1,7 +1,7 @@
 /* test_afpacket.c - the shares of queues against a plain twin, blocks as the kernel makes them.
  *
- * The filter runs in two interpreters that nobody here wrote: libpcap's, and the kernel's, on a socket
- * pair, which takes the same programs as a packet socket and needs no root.
+ * The filter runs in two interpreters that nobody here wrote: libpcap's, and the kernel's, on a
+ * socket pair, which takes the same programs as a packet socket and needs no root.
  */
 #include <assert.h>
 #include <setjmp.h>
@@ -50,7 +50,8 @@ static unsigned slow_queue(const struct frame *f, unsigned n_queues, bool has_et
 			if (f->len < at)
 				return 0;
 			type = f->data[at - 2] * 256u + f->data[at - 1];
-			if ((type != 0x8100 && type != 0x88a8 && type != 0x9100 && type != 0x9200) ||
+			if ((type != 0x8100 && type != 0x88a8 && type != 0x9100 &&
+			     type != 0x9200) ||
 			    tags++ == VLAN_TAGS_MAX)
 				break;
 		}
@@ -114,7 +115,8 @@ static uint32_t kernel_filter(const struct afpacket_share *share, const struct f
 	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
-	assert_int_equal(setsockopt(pair[1], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)), 0);
+	assert_int_equal(
+		setsockopt(pair[1], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)), 0);
 	assert_int_equal(send(pair[0], f->data, f->len, 0), f->len);
 	n = recv(pair[1], out, sizeof(out), MSG_DONTWAIT);
 	close(pair[0]);
@@ -232,7 +234,8 @@ static void directions_and_fragments_of_a_pair_share_a_queue_and_pairs_spread(vo
 				struct afpacket_share share;
 
 				afpacket_share_filter(&share, q, QUEUES, true);
-				if (bpf_filter((const struct bpf_insn *)share.code, f.data, f.len, f.len) > 0)
+				if (bpf_filter((const struct bpf_insn *)share.code, f.data, f.len,
+					       f.len) > 0)
 					taken_by = q;
 			}
 			assert_true(taken_by < QUEUES);
@@ -258,7 +261,11 @@ static void longest_programs_fit(void **state)
 
 /* ---- blocks ---- */
 
-enum { BLOCK_BYTES = 1 << 17, FRAMES_AT = 48, HEADERS_BYTES = sizeof(struct tpacket3_hdr) + sizeof(struct sockaddr_ll) };
+enum {
+	BLOCK_BYTES = 1 << 17,
+	FRAMES_AT = 48,
+	HEADERS_BYTES = sizeof(struct tpacket3_hdr) + sizeof(struct sockaddr_ll),
+};
 
 static union {
 	alignas(TPACKET_ALIGNMENT) struct tpacket_block_desc desc;
@@ -468,7 +475,7 @@ static void whole_block_comes_out_in_order_in_pieces_of_any_size(void **state)
 /* ---- times ---- */
 
 #define WALL UINT64_C(1700000000000000000)
-#define NOW UINT64_C(5000000000)
+#define NOW  UINT64_C(5000000000)
 
 static void stamp(uint64_t wall_ns)
 {

@@ -31,7 +31,7 @@ static int parse(const char *const *words)
 }
 
 #define PARSE(...) parse((const char *const[]){__VA_ARGS__, NULL})
-#define PORT "--port", "name=wan,source=af_packet:eth0"
+#define PORT	   "--port", "name=wan,source=af_packet:eth0"
 
 static void defaults_are_those_of_the_manual(void **state)
 {
@@ -47,18 +47,20 @@ static void defaults_are_those_of_the_manual(void **state)
 	assert_int_equal(args.n_ports, 1);
 	assert_int_equal(args.ports[0].n_queues, 1);
 	assert_int_equal(args.ports[0].loops, 1);
-	assert_false(args.ports[0].is_inner || args.ports[0].is_fast || args.ports[0].is_played_at_boot);
+	assert_false(args.ports[0].is_inner || args.ports[0].is_fast ||
+		     args.ports[0].is_played_at_boot);
 }
 
 static void every_option_arrives(void **state)
 {
 	(void)state;
-	assert_int_equal(PARSE("--socket", "/tmp/x", "--control-uid", "990", "--workers", "2", "--cores",
-			       "3,1", "--ring-bytes", "1048576", "--hugepages", "--memory-mb", "1024",
-			       "--idle", "sleep", "--eal", "--legacy-mem", "--eal", "-v", "--port",
-			       "name=lan,role=inner,queues=2,pace=fast,loops=0,start=boot,source=pcap:a,b=c.pcap",
-			       PORT),
-			 ARGS_RUN);
+	assert_int_equal(
+		PARSE("--socket", "/tmp/x", "--control-uid", "990", "--workers", "2", "--cores",
+		      "3,1", "--ring-bytes", "1048576", "--hugepages", "--memory-mb", "1024",
+		      "--idle", "sleep", "--eal", "--legacy-mem", "--eal", "-v", "--port",
+		      "name=lan,role=inner,queues=2,pace=fast,loops=0,start=boot,source=pcap:a,b=c.pcap",
+		      PORT),
+		ARGS_RUN);
 	assert_string_equal(args.socket, "/tmp/x");
 	assert_int_equal(args.control_uid, 990);
 	assert_int_equal(args.n_workers, 2);
@@ -74,7 +76,8 @@ static void every_option_arrives(void **state)
 	assert_string_equal(args.ports[0].target, "a,b=c.pcap");
 	assert_int_equal(args.ports[0].kind, SOURCE_PCAP);
 	assert_int_equal(args.ports[0].loops, 0);
-	assert_true(args.ports[0].is_inner && args.ports[0].is_fast && args.ports[0].is_played_at_boot);
+	assert_true(args.ports[0].is_inner && args.ports[0].is_fast &&
+		    args.ports[0].is_played_at_boot);
 }
 
 static void sources_are_told_apart(void **state)
@@ -160,7 +163,8 @@ static void every_fault_is_a_sentence_that_names_it(void **state)
 		assert_int_equal(parse(cases[i].words), -EINVAL);
 		n = strlen(err.text);
 		if (strstr(err.text, cases[i].named) == NULL || n == 0 || err.text[n - 1] != '.')
-			fail_msg("case %u: \"%s\" does not name \"%s\"", i, err.text, cases[i].named);
+			fail_msg("case %u: \"%s\" does not name \"%s\"", i, err.text,
+				 cases[i].named);
 	}
 }
 
@@ -208,7 +212,8 @@ static const char *eal_line(int xdp_fd)
 	assert_null(eal.argv[eal.argc]);
 	for (int i = 1; i < eal.argc; i++)
 		if (strncmp(eal.argv[i], "--file-prefix", 13) != 0)
-			used += (size_t)snprintf(line + used, sizeof(line) - used, "%s ", eal.argv[i]);
+			used += (size_t)snprintf(line + used, sizeof(line) - used, "%s ",
+						 eal.argv[i]);
 	eal_args_fini(&eal);
 	return line;
 }
@@ -217,13 +222,14 @@ static void eal_gets_cores_memory_and_devices(void **state)
 {
 	(void)state;
 	assert_int_equal(PARSE("--port", "name=a,source=pcap:x"), ARGS_RUN);
-	assert_string_equal(eal_line(-1), "--no-shconf --no-telemetry --log-level=*:warning "
-					  "--lcores=0@(0,1,2,3),1@(0,1,2,3) --main-lcore=0 --no-huge -m256 "
-					  "--no-pci ");
+	assert_string_equal(eal_line(-1),
+			    "--no-shconf --no-telemetry --log-level=*:warning "
+			    "--lcores=0@(0,1,2,3),1@(0,1,2,3) --main-lcore=0 --no-huge -m256 "
+			    "--no-pci ");
 	assert_int_equal(PARSE("--workers", "2", "--cores", "2,3", "--hugepages", "--port",
-			       "name=a,queues=2,source=af_packet:eth0", "--port", "name=b,source=af_xdp:eth1",
-			       "--port", "name=c,source=03:00.0,x=1", "--port", "name=d,source=net_null0",
-			       "--eal", "--iova-mode=va"),
+			       "name=a,queues=2,source=af_packet:eth0", "--port",
+			       "name=b,source=af_xdp:eth1", "--port", "name=c,source=03:00.0,x=1",
+			       "--port", "name=d,source=net_null0", "--eal", "--iova-mode=va"),
 			 ARGS_RUN);
 	assert_string_equal(
 		eal_line(9),

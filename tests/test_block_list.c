@@ -41,7 +41,8 @@ static void an_empty_blob_has_an_empty_list(void **state)
 	char *xml = block_list_xml(7, 0);
 
 	(void)state;
-	assert_string_equal(xml, "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList></BlockList>");
+	assert_string_equal(xml,
+			    "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList></BlockList>");
 	free(xml);
 }
 

@@ -11,7 +11,7 @@
 #include "dataplane/clock.h"
 
 #define SECOND UINT64_C(1000000000)
-#define RATE (UINT64_C(1) << 31) /* half a ns a tick: 2 GHz */
+#define RATE   (UINT64_C(1) << 31) /* half a ns a tick: 2 GHz */
 
 static const struct clock_params start = {.tsc0 = 1000, .ns0 = 5000, .mult = RATE};
 
@@ -20,8 +20,9 @@ static void scale_counts_from_the_anchor(void **state)
 	(void)state;
 	assert_int_equal(clock_scale(&start, 1000), 5000);
 	assert_int_equal(clock_scale(&start, 3000), 6000);
-	assert_int_equal(clock_scale(&start, 999), 5000);		     // before it: not earlier
-	assert_int_equal(clock_scale(&start, 1000 + 200 * SECOND * 2), 5000 + 200 * SECOND); // no overflow
+	assert_int_equal(clock_scale(&start, 999), 5000); // before it: not earlier
+	assert_int_equal(clock_scale(&start, 1000 + 200 * SECOND * 2),
+			 5000 + 200 * SECOND); // no overflow
 }
 
 static void following_starts_where_the_old_one_is(void **state)

@@ -75,8 +75,8 @@ static void *throw_full_set(struct random_set *set, struct dice *d, size_t *byte
 		mem = set_build(&set->source, bytes);
 		assert_non_null(mem);
 		assert_int_equal(filter_set_check(mem, *bytes, &out, NULL), 0);
-		if (*bytes < SMALL_BYTES && out.header->n_captures > 1 && out.header->n_filters > 0 &&
-		    out.header->n_filters < 3 &&
+		if (*bytes < SMALL_BYTES && out.header->n_captures > 1 &&
+		    out.header->n_filters > 0 && out.header->n_filters < 3 &&
 		    out.header->n_peers > 0 && out.header->n_remotes > 0 &&
 		    out.header->n_endpoints > 0 && out.header->n_subnets > 0 &&
 		    out.header->n_ports > 0)
@@ -164,7 +164,8 @@ struct liar {
 };
 
 /* Change one field, see it refused, and the truth accepted again. */
-static void lie(const struct liar *l, const char *what, const void *field, size_t size, uint64_t value)
+static void lie(const struct liar *l, const char *what, const void *field, size_t size,
+		uint64_t value)
 {
 	uint8_t *at = l->mem + ((const uint8_t *)field - l->mem);
 	uint64_t kept = 0;

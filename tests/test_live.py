@@ -345,9 +345,15 @@ class CheckConfig(Live):
         return subprocess.run([Programs.path("gatecapd"), "--config", path, *args], text=True,
                               capture_output=True, timeout=30, check=False)
 
+    def test_a_gateway_without_ports_is_refused(self):
+        done = self.run_with({}, "--check-config")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/ports: none: a gateway needs a port at least", done.stderr)
+
     def test_memory_cores_and_disk_are_told(self):
         config = base_config()
         config["dataplane"].update(workers=2, cores=[0, -1], ring_bytes=8 << 20)
+        config["ports"] = [{"name": "wan", "source": "af_packet:eth0", "role": "outer"}]
         done = self.run_with(config, "--check-config")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         for words in ("128.0 MiB  dataplane.memory_mb", "16.0 MiB  workers x", "worker 0: core 0",

@@ -43,7 +43,8 @@ static void compare_one(const struct matcher *m, const struct set_source *source
 	assert_int_equal(match_inner(m, key), slow_inner(source, key));
 	assert_int_equal(match_inner_no_first(m, key), slow_inner_no_first(source, key));
 	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(match_outer(m, traces[i], key), slow_outer(source, traces[i], key));
+		assert_int_equal(match_outer(m, traces[i], key),
+				 slow_outer(source, traces[i], key));
 }
 
 static void random_sets_match_as_the_rules_say(void **state)
@@ -130,7 +131,8 @@ static void folding_keeps_each_bit_in_its_slot(void **state)
 			assert_int_equal(match_fold(verdict), slow_fold(verdict));
 		}
 	for (unsigned i = 0; i < 100000; i++) {
-		uint32_t verdict = (uint32_t)(dice_next(&d) & dice_next(&d)) & ((1U << MATCH_BITS) - 1);
+		uint32_t verdict =
+			(uint32_t)(dice_next(&d) & dice_next(&d)) & ((1U << MATCH_BITS) - 1);
 
 		assert_int_equal(match_fold(verdict), slow_fold(verdict));
 	}
@@ -156,7 +158,8 @@ static void one_open(struct one *one, const char *json)
 	if (filter_data_parse(json, strlen(json), &rules, &one->data, &faults, &warnings) != 0)
 		fail_msg("%s", faults_text(&faults));
 	faults_fini(&warnings);
-	one->capture = (struct set_source_capture){.connection = SET_GATEWAY_WIDE, .data = &one->data};
+	one->capture =
+		(struct set_source_capture){.connection = SET_GATEWAY_WIDE, .data = &one->data};
 	one->source = (struct set_source){.config = &one->config,
 					  .captures = &one->capture,
 					  .n_captures = 1,
@@ -218,10 +221,10 @@ static void expect_all(const char *json, const struct expect *rows, size_t n)
 	one_close(&one);
 }
 
-#define EXPECT(json, ...)                                                                          \
-	do {                                                                                       \
-		static const struct expect rows[] = {__VA_ARGS__};                                 \
-		expect_all(json, rows, sizeof(rows) / sizeof(rows[0]));                            \
+#define EXPECT(json, ...)                                               \
+	do {                                                            \
+		static const struct expect rows[] = {__VA_ARGS__};      \
+		expect_all(json, rows, sizeof(rows) / sizeof(rows[0])); \
 	} while (0)
 
 static void source_of_one_filter_never_meets_destination_of_another(void **state)
@@ -318,7 +321,8 @@ static void tcp_flags_want_one_of_them_on_a_whole_tcp_header(void **state)
 	       {6, {"10.1.0.1", "10.1.0.2", UDP, 1, 2, -1}, false},
 	       {7, {"10.1.0.1", "10.1.0.2", 1, 0, 0, -1}, false},
 	       {8, {"2001:db8::1", "2001:db8::2", TCP, 1, 2, SYN}, true});
-	EXPECT("{\"Filters\":[{\"TcpFlags\":-1}]}", {9, {"10.1.0.1", "10.1.0.2", UDP, 1, 2, -1}, true},
+	EXPECT("{\"Filters\":[{\"TcpFlags\":-1}]}",
+	       {9, {"10.1.0.1", "10.1.0.2", UDP, 1, 2, -1}, true},
 	       {10, {"10.1.0.1", "10.1.0.2", TCP, 1, 2, -1}, true});
 }
 
@@ -345,7 +349,8 @@ static void every_tcp_flag_is_told_from_the_others(void **state)
 static void protocol_0_is_a_protocol_and_not_any(void **state)
 {
 	(void)state;
-	EXPECT("{\"Filters\":[{\"Protocol\":[0]}]}", {1, {"10.1.0.1", "10.1.0.2", 0, 0, 0, -1}, true},
+	EXPECT("{\"Filters\":[{\"Protocol\":[0]}]}",
+	       {1, {"10.1.0.1", "10.1.0.2", 0, 0, 0, -1}, true},
 	       {2, {"10.1.0.1", "10.1.0.2", TCP, 1, 2, ACK}, false});
 	EXPECT("{\"Filters\":[{\"Protocol\":[255,6]}]}",
 	       {3, {"10.1.0.1", "10.1.0.2", 255, 0, 0, -1}, true},
@@ -392,7 +397,8 @@ static void no_filter_records_no_inner_packet_and_an_empty_one_all(void **state)
 	       {4, {"::1", "::2", 58, 0, 0, -1}, true});
 	EXPECT("{\"TracingFlags\":2,\"Filters\":[{}]}", // rule 3: no bit that carries inner packets
 	       {5, {"10.1.0.1", "10.9.9.9", UDP, 1, 2, -1}, false});
-	EXPECT("{\"TracingFlags\":8,\"Filters\":[{}]}", {6, {"10.1.0.1", "10.9.9.9", 1, 0, 0, -1}, true});
+	EXPECT("{\"TracingFlags\":8,\"Filters\":[{}]}",
+	       {6, {"10.1.0.1", "10.9.9.9", 1, 0, 0, -1}, true});
 }
 
 /* Scope: connections 0 (IPsec, 10.0.0.0/8) and 1 (OpenVPN, 10.1.0.0/16). */
@@ -415,7 +421,8 @@ static uint8_t scope_verdict(uint32_t connection, unsigned tracing_flags, const 
 		{.type = CONNECTION_IPSEC, .remote_subnets = &remotes[0], .n_remote_subnets = 1},
 		{.type = CONNECTION_OPENVPN, .remote_subnets = &remotes[1], .n_remote_subnets = 1}};
 	struct config config = {.connections = connections, .n_connections = 2};
-	struct filter_data data = {.tracing_flags = tracing_flags, .snap_bytes = 120, .n_filters = 1};
+	struct filter_data data = {
+		.tracing_flags = tracing_flags, .snap_bytes = 120, .n_filters = 1};
 	struct set_source_capture capture = {.slot = 3, .connection = connection, .data = &data};
 	struct set_source source = {
 		.config = &config, .captures = &capture, .n_captures = 1, .generation = 9};
@@ -525,11 +532,13 @@ static void outer_scope_follows_the_peer(void **state)
 {
 	struct subnet addresses[] = {subnet("198.51.100.1")};
 	uint16_t ports[] = {4501};
-	struct connection connections[] = {
-		{.peer = {.addresses = addresses, .n_addresses = 1}},
-		{.peer = {.addresses = addresses, .n_addresses = 1, .udp_ports = ports, .n_udp_ports = 1}},
-		{.peer = {.any = true}},
-		{.type = CONNECTION_OPENVPN}};
+	struct connection connections[] = {{.peer = {.addresses = addresses, .n_addresses = 1}},
+					   {.peer = {.addresses = addresses,
+						     .n_addresses = 1,
+						     .udp_ports = ports,
+						     .n_udp_ports = 1}},
+					   {.peer = {.any = true}},
+					   {.type = CONNECTION_OPENVPN}};
 	struct config config = {.connections = connections, .n_connections = 4};
 	struct resolved_peer resolved = {.connection = 3, .address = subnet("2001:db8::9")};
 	struct filter_data data = {.tracing_flags = TRACE_DEFAULT, .snap_bytes = 120};
@@ -549,8 +558,12 @@ static void outer_scope_follows_the_peer(void **state)
 		{2, {"192.0.2.1", "198.51.100.1", UDP, 4500, 4500, -1}, 0x15},
 		{3, {"198.51.100.1", "192.0.2.1", UDP, 4501, 4500, -1}, 0x17},
 		{4, {"192.0.2.1", "198.51.100.1", UDP, 4500, 4501, -1}, 0x17},
-		{5, {"192.0.2.1", "198.51.100.1", UDP, 4501, 4500, -1}, 0x15}, // our port, not the peer's
-		{6, {"198.51.100.1", "192.0.2.1", 50, 0, 0, -1}, 0x17}, // no ports: the address tells
+		{5,
+		 {"192.0.2.1", "198.51.100.1", UDP, 4501, 4500, -1},
+		 0x15}, // our port, not the peer's
+		{6,
+		 {"198.51.100.1", "192.0.2.1", 50, 0, 0, -1},
+		 0x17}, // no ports: the address tells
 		{7, {"198.51.100.2", "192.0.2.1", UDP, 4501, 4500, -1}, 0x14},
 		{8, {"2001:db8::9", "2001:db8::1", UDP, 1194, 1, -1}, 0x1c},
 		{9, {"2001:db8::1", "2001:db8::9", UDP, 1, 1194, -1}, 0x1c},

@@ -49,9 +49,9 @@ void store_append(struct store *store, const struct record *record, const uint8_
 	assert_true(store->n < RECORDS_MAX);
 	for (unsigned i = 0; i < record->caplen; i++)
 		assert_int_equal(frame[i], (uint8_t)record->wire_len);
-	store->list[store->n++] = (struct seen){record->time_ns, record->wire_len - SNAP_BYTES_MAX,
-						record->port, record->captures,
-						record->flags & RECORD_LATE};
+	store->list[store->n++] =
+		(struct seen){record->time_ns, record->wire_len - SNAP_BYTES_MAX, record->port,
+			      record->captures, record->flags & RECORD_LATE};
 }
 
 /* One worker as the merger sees it. */
@@ -67,7 +67,8 @@ struct scene {
 	struct dice d;
 	struct fake_worker workers[RINGS_MAX];
 	unsigned n_rings;
-	uint64_t last_held_ns; // late times differ: among equal ones the order is that of finding them
+	uint64_t
+		last_held_ns; // late times differ: among equal ones the order is that of finding them
 	struct seen *pushed;
 	unsigned n_pushed;
 	struct store stores[CAPTURES_MAX];
@@ -339,7 +340,7 @@ static void capture_without_a_store_gets_nothing_and_stops_nobody(void **state)
 	for (unsigned i = 0; i < 200; i++)
 		burst(&s, i % 2);
 	for (unsigned i = 0; i < s.n_pushed; i++)
-		s.pushed[i].captures &= (uint8_t)~(1U << 3);
+		s.pushed[i].captures &= (uint8_t) ~(1U << 3);
 	for (unsigned i = 0; i < 2; i++)
 		ring_publish(&s.workers[i].pair.writer, UINT64_MAX);
 	while (merge_step(s.merger, UINT64_MAX) > 0)
@@ -447,7 +448,8 @@ static void random_bytes_in_a_ring_never_lead_out_of_it(void **state)
 		p.writer.head = dice_below(&d, (1 << 12) + 1);
 		ring_publish(&p.writer, dice_next(&d));
 		reader = p.reader;
-		m = merge_open(&reader, 1); // no store: what comes out does not matter, only where it lay
+		m = merge_open(&reader,
+			       1); // no store: what comes out does not matter, only where it lay
 		assert_non_null(m);
 		while (merge_step(m, UINT64_MAX) > 0)
 			;
@@ -502,7 +504,8 @@ static void threads_come_out_in_the_order_of_their_clock(void **state)
 	(void)state;
 	scene_open(&s, "threads_come_out_in_the_order_of_their_clock", 4, 0);
 	for (unsigned i = 0; i < 4; i++) {
-		producers[i] = (struct producer){&s.workers[i], &clock, {dice_next(&s.d)}, (uint8_t)i};
+		producers[i] =
+			(struct producer){&s.workers[i], &clock, {dice_next(&s.d)}, (uint8_t)i};
 		assert_int_equal(pthread_create(&threads[i], NULL, produce, &producers[i]), 0);
 	}
 	while (n < THREAD_RECORDS) {

@@ -22,8 +22,8 @@ static struct error err;
 /* Frame i: ESP between hosts a and b, its number in the last bytes. */
 static void make_frame(uint8_t frame[static FRAME_BYTES], uint8_t a, uint8_t b, uint32_t i)
 {
-	const uint8_t head[] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 40, 0, 0, 0, 0, 64, 50, 0, 0,
-				192, 0, 2, a, 192, 0, 2, b};
+	const uint8_t head[] = {2,  0, 0, 0, 0, 2,  2,	0, 0, 0,   0, 1, 8, 0,	 0x45, 0, 0,
+				40, 0, 0, 0, 0, 64, 50, 0, 0, 192, 0, 2, a, 192, 0,    2, b};
 
 	memset(frame, 0, FRAME_BYTES);
 	memcpy(frame, head, sizeof(head));
@@ -47,8 +47,8 @@ static FILE *create_file(void)
 
 static void add_frame(FILE *file, uint64_t offset_ns, uint8_t a, uint8_t b, uint32_t i)
 {
-	const uint32_t head[] = {(uint32_t)(EPOCH_S + offset_ns / 1000000000), (uint32_t)(offset_ns % 1000000000),
-				 FRAME_BYTES, FRAME_BYTES + i};
+	const uint32_t head[] = {(uint32_t)(EPOCH_S + offset_ns / 1000000000),
+				 (uint32_t)(offset_ns % 1000000000), FRAME_BYTES, FRAME_BYTES + i};
 	uint8_t frame[FRAME_BYTES];
 
 	make_frame(frame, a, b, i);
@@ -148,7 +148,8 @@ static void loops_end_after_their_number_and_zero_never_does(void **state)
 			unsigned got = pcap_source_burst(source, 0, p, 1, now_ns, last_ns);
 
 			n += got;
-			assert_true(got == 0 || (p[0].time_ns >= last_ns && p[0].time_ns <= now_ns));
+			assert_true(got == 0 ||
+				    (p[0].time_ns >= last_ns && p[0].time_ns <= now_ns));
 			last_ns = got > 0 ? p[0].time_ns : last_ns;
 		}
 		assert_int_equal(n, loops == 0 ? 100 : loops);
@@ -199,7 +200,8 @@ static void both_directions_and_all_frames_meet_on_one_queue(void **state)
 		uint32_t last = 0;
 		unsigned n, n_queue = 0;
 
-		while ((n = pcap_source_burst(source, (unsigned)q, p, BURST_MAX, START, START)) > 0) {
+		while ((n = pcap_source_burst(source, (unsigned)q, p, BURST_MAX, START, START)) >
+		       0) {
 			for (unsigned i = 0; i < n; i++, n_queue++) {
 				uint8_t a = p[i].data[29], b = p[i].data[33];
 

@@ -22,7 +22,8 @@ struct bench {
 
 static void bench_open(struct bench *b, uint64_t size)
 {
-	uint8_t *pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *pages =
+		mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	assert_true(pages != MAP_FAILED);
 	assert_int_equal(mprotect(pages + PAGE, PAGE, PROT_NONE), 0);
@@ -95,7 +96,8 @@ static void record_of_len(struct bench *b, uint32_t len, uint32_t snap)
 
 static void every_length_and_snap_is_cut_exactly_and_read_no_further(void **state)
 {
-	static const uint32_t snaps[] = {1, 2, 14, 31, 32, 33, 60, 63, 64, 65, 96, 119, 120, 121, 300, 65535};
+	static const uint32_t snaps[] = {1,  2,	 14, 31,  32,  33,  60,	 63,
+					 64, 65, 96, 119, 120, 121, 300, 65535};
 	struct bench b;
 
 	(void)state;
@@ -139,7 +141,8 @@ static void snap_follows_the_captures_that_want_it(void **state)
 	for (unsigned i = 0; i < 1 << CAPTURES_MAX; i++)
 		b.recorder.snap_bytes[i] = 100 + i;
 	for (unsigned wanted = 1; wanted < 1 << CAPTURES_MAX; wanted++) {
-		struct pkt p = {.data = data, .len = 200, .wire_len = 200, .wanted = (uint8_t)wanted};
+		struct pkt p = {
+			.data = data, .len = 200, .wire_len = 200, .wanted = (uint8_t)wanted};
 
 		record_burst(&b.recorder, &p, 1, &b.tally);
 		assert_int_equal(take(&b, frame).caplen, 100 + wanted);
@@ -272,8 +275,9 @@ static void late_packets_are_marked_and_counted_in_the_ring(void **state)
 {
 	static uint8_t frame[SNAP_BYTES_MAX];
 	uint8_t data[64] = {0};
-	struct pkt p[2] = {{.data = data, .len = 64, .wire_len = 64, .wanted = 1, .flags = PKT_LATE},
-			   {.data = data, .len = 64, .wire_len = 64, .wanted = 1}};
+	struct pkt p[2] = {
+		{.data = data, .len = 64, .wire_len = 64, .wanted = 1, .flags = PKT_LATE},
+		{.data = data, .len = 64, .wire_len = 64, .wanted = 1}};
 	struct bench b;
 
 	(void)state;

@@ -140,7 +140,8 @@ static void counts_wrap_at_2_to_the_64(void **state)
 /* The tail is the other process's: whatever it says, we never write over what is not read. */
 static void lying_tail_gives_no_room(void **state)
 {
-	static const int64_t lies[] = {8, 1, SIZE, 1 << 30, INT64_MAX, INT64_MIN, -(SIZE + 8), -SIZE - 1};
+	static const int64_t lies[] = {8,	  1,	     SIZE,	  1 << 30,
+				       INT64_MAX, INT64_MIN, -(SIZE + 8), -SIZE - 1};
 	struct ring_pair p;
 
 	(void)state;

@@ -17,11 +17,11 @@
 #include "control/address.h"
 #include "control/sas.h"
 
-#define NOW 1772366400 /* 2026-03-01T12:00:00Z */
-#define SIG "sig=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%2B%3D"
-#define SE "&se=2026-03-02T12%3A00%3A00Z"
+#define NOW   1772366400 /* 2026-03-01T12:00:00Z */
+#define SIG   "sig=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA%2B%3D"
+#define SE    "&se=2026-03-02T12%3A00%3A00Z"
 #define TOKEN "sv=2022-11-02&sr=c&sp=cw" SE "&" SIG
-#define BLOB "https://acct.blob.core.windows.net"
+#define BLOB  "https://acct.blob.core.windows.net"
 
 static const char *const hosts[] = {".blob.core.windows.net", "storage.example.org", "10.1.2.3",
 				    "fd00::7", "localhost"};
@@ -50,43 +50,47 @@ static const struct right rights[] = {
 	{4, "HTTPS://Acct.BLOB.core.windows.net/cap?" TOKEN, false,
 	 "https://Acct.BLOB.core.windows.net/cap", 86400, NULL},
 	{5, BLOB ":443/cap?" TOKEN, false, BLOB ":443/cap", 86400, NULL},
-	{6, BLOB "/cap?sv=1&ss=bf&srt=sco&sp=rwdlacu" SE "&spr=https&" SIG, false, BLOB "/cap", 86400,
-	 NULL},
+	{6, BLOB "/cap?sv=1&ss=bf&srt=sco&sp=rwdlacu" SE "&spr=https&" SIG, false, BLOB "/cap",
+	 86400, NULL},
 	{7, BLOB "/cap/dir?sv=1&sr=d&sdd=1&sp=w" SE "&" SIG, false, BLOB "/cap/dir", 86400, NULL},
-	{8, BLOB "/cap?sv=1&sr=c&si=policy&" SIG, false, BLOB "/cap", 0, NULL}, // two warnings: below
+	{8, BLOB "/cap?sv=1&sr=c&si=policy&" SIG, false, BLOB "/cap", 0,
+	 NULL}, // two warnings: below
 	{9, BLOB "/cap?sv=1&sr=c&sp=rw&se=2026-03-01T12%3A59%3A00Z&" SIG, false, BLOB "/cap", 3540,
 	 "it expires in 59 minutes"},
-	{10, BLOB "/cap?sv=1&sr=c&sp=w&st=2026-03-01&se=2026-03-03&" SIG, false, BLOB "/cap", 129600,
+	{10, BLOB "/cap?sv=1&sr=c&sp=w&st=2026-03-01&se=2026-03-03&" SIG, false, BLOB "/cap",
+	 129600, NULL},
+	{11, BLOB "/cap?sv=1&sr=c&sp=w&se=2026-03-02T14:00:00.1234567%2B02:00&" SIG, false,
+	 BLOB "/cap", 86400, NULL},
+	{12, BLOB "/cap?sv=1&sr=c&sp=w&se=2026-03-02T12%3A00Z&" SIG, false, BLOB "/cap", 86400,
 	 NULL},
-	{11, BLOB "/cap?sv=1&sr=c&sp=w&se=2026-03-02T14:00:00.1234567%2B02:00&" SIG, false, BLOB "/cap",
-	 86400, NULL},
-	{12, BLOB "/cap?sv=1&sr=c&sp=w&se=2026-03-02T12%3A00Z&" SIG, false, BLOB "/cap", 86400, NULL},
-	{13, BLOB "/cap?sv=1&sr=c&sp=w" SE "&skoid=a&sktid=b&skt=2026-02-27T00:00:00Z"
-		  "&ske=2026-03-02T00:00:00Z&sks=b&skv=1&" SIG,
+	{13,
+	 BLOB "/cap?sv=1&sr=c&sp=w" SE "&skoid=a&sktid=b&skt=2026-02-27T00:00:00Z"
+	      "&ske=2026-03-02T00:00:00Z&sks=b&skv=1&" SIG,
 	 false, BLOB "/cap", 43200, NULL},
 	{14, "http://127.0.0.1:10000/devstoreaccount1/cap?" TOKEN, true,
 	 "http://127.0.0.1:10000/devstoreaccount1/cap", 86400, NULL},
 	{15, "https://[::1]:10000/devstoreaccount1/cap/x?" TOKEN, true,
 	 "https://[::1]:10000/devstoreaccount1/cap/x", 86400, NULL},
 	{16, "https://10.1.2.3/acct/cap?" TOKEN, false, "https://10.1.2.3/acct/cap", 86400, NULL},
-	{17, "https://[FD00:0::7]:10000/acct/cap?" TOKEN, false, "https://[FD00:0::7]:10000/acct/cap",
+	{17, "https://[FD00:0::7]:10000/acct/cap?" TOKEN, false,
+	 "https://[FD00:0::7]:10000/acct/cap", 86400, NULL},
+	{18, "https://storage.example.org/cap?" TOKEN, false, "https://storage.example.org/cap",
 	 86400, NULL},
-	{18, "https://storage.example.org/cap?" TOKEN, false, "https://storage.example.org/cap", 86400,
-	 NULL},
 	{19, "https://storage.example.org:10000/acct/cap?" TOKEN, false,
 	 "https://storage.example.org:10000/acct/cap", 86400, NULL},
 	{20, BLOB "/cap?" TOKEN "&sip=1.2.3.4", false, BLOB "/cap", 86400, "client addresses"},
-	{21, BLOB "/cap?sv=1&sr=c&sp=w" SE "&sig=abc%2B", false, BLOB "/cap", 86400, "44 characters"},
+	{21, BLOB "/cap?sv=1&sr=c&sp=w" SE "&sig=abc%2B", false, BLOB "/cap", 86400,
+	 "44 characters"},
 	{22, BLOB "/cap?sr=c&sp=w" SE "&" SIG, false, BLOB "/cap", 86400, "storage version"},
 	{23, BLOB "/a-1?" TOKEN, false, BLOB "/a-1", 86400, NULL},
 	{24, "http://127.0.0.1:10000/acct/cap?" TOKEN "&spr=https%2Chttp", true,
 	 "http://127.0.0.1:10000/acct/cap", 86400, NULL},
 	{25, "https://localhost/acct/cap?" TOKEN, false, "https://localhost/acct/cap", 86400, NULL},
-	{26, BLOB "/cap?sv=1&sr=c&sp=w" SE "&sig=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA+%3D", false,
-	 BLOB "/cap", 86400, "bare +"},
+	{26, BLOB "/cap?sv=1&sr=c&sp=w" SE "&sig=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA+%3D",
+	 false, BLOB "/cap", 86400, "bare +"},
 	{28, BLOB "/cap/team@site?" TOKEN, false, BLOB "/cap/team@site", 86400, NULL},
-	{27, BLOB "/cap?&sv=1&&SR=c&Sp=w&se=2026-03-02T12%3a00%3a00Z&flag&" SIG "&", false, BLOB "/cap",
-	 86400, NULL},
+	{27, BLOB "/cap?&sv=1&&SR=c&Sp=w&se=2026-03-02T12%3a00%3a00Z&flag&" SIG "&", false,
+	 BLOB "/cap", 86400, NULL},
 };
 
 static void right_one(const struct right *t)
@@ -187,7 +191,8 @@ static const struct wrong wrongs[] = {
 	{55, "https://[::1]x/acct/cap?" TOKEN, true, "not readable"},
 	{56, BLOB "?" TOKEN, false, "names no container (its path is empty)"},
 	{57, BLOB "/?" TOKEN, false, "names no container (its path is empty)"},
-	{58, "https://10.1.2.3/acct?" TOKEN, false, "names no container (its path is the account alone)"},
+	{58, "https://10.1.2.3/acct?" TOKEN, false,
+	 "names no container (its path is the account alone)"},
 	{59, "http://127.0.0.1:10000/acct?" TOKEN, true, "the account alone"},
 	{60, BLOB "/$logs?" TOKEN, false, "begin with $"},
 	{61, BLOB "/$web/x?" TOKEN, false, "begin with $"},
@@ -226,7 +231,8 @@ static const struct wrong wrongs[] = {
 	{93, BLOB "/cap?sv=1&sr=c&sp=w" SE, false, "no signature"},
 	{94, BLOB "/cap?sv=1&sr=c&sp=w" SE "&sig=", false, "no signature"},
 	{95, BLOB "/cap?sv=2022-11-02", false, "in quotes"},
-	{96, BLOB "/cap?sv=1&sr=c&sp=w&se=2026-03-01T11%3A59%3A00Z&" SIG, false, "expired 60 s ago"},
+	{96, BLOB "/cap?sv=1&sr=c&sp=w&se=2026-03-01T11%3A59%3A00Z&" SIG, false,
+	 "expired 60 s ago"},
 	{97, BLOB "/cap?sv=1&sr=c&sp=w&se=2026-03-01&" SIG, false, "expired 12 hours ago"},
 	{98, BLOB "/cap?sv=1&sr=c&sp=w&se=2020-10-27&" SIG, false, "days ago"},
 	{99, BLOB "/cap?sv=1&sr=c&sp=w&se=soon&" SIG, false, "se is not a time"},
@@ -242,7 +248,8 @@ static const struct wrong wrongs[] = {
 	 "user delegation key (ske="},
 	{108, BLOB "/cap?" TOKEN "&sr=b", false, "sr twice"},
 	{109, BLOB "/cap?" TOKEN "&sig=x", false, "sig twice"},
-	{110, BLOB "/cap?restype=container&comp=list&" TOKEN, false, "restype, which belongs to one request"},
+	{110, BLOB "/cap?restype=container&comp=list&" TOKEN, false,
+	 "restype, which belongs to one request"},
 	{111, BLOB "/cap?" TOKEN "&comp=blocklist", false, "comp, which belongs to one request"},
 	{112, "http://127.0.0.1:10000/acct/cap?" TOKEN "&spr=https", true, "for https only"},
 	{113, BLOB "/cap?sv=1&sr=c&sp=w%20" SE "&" SIG, false, "grants nothing"},
@@ -375,23 +382,40 @@ static void addresses_are_told_apart(void **state)
 		const char *text;
 		enum address_class class;
 	} t[] = {
-		{1, "8.8.8.8", ADDRESS_PUBLIC},		 {2, "10.255.0.1", ADDRESS_PRIVATE},
-		{3, "172.15.255.255", ADDRESS_PUBLIC},	 {4, "172.16.0.0", ADDRESS_PRIVATE},
-		{5, "172.31.255.255", ADDRESS_PRIVATE},	 {6, "172.32.0.0", ADDRESS_PUBLIC},
-		{7, "192.168.9.9", ADDRESS_PRIVATE},	 {8, "100.64.0.1", ADDRESS_PRIVATE},
-		{9, "100.128.0.1", ADDRESS_PUBLIC},	 {10, "127.255.255.254", ADDRESS_LOOPBACK},
-		{11, "169.254.0.1", ADDRESS_LINK_LOCAL}, {12, "169.254.169.254", ADDRESS_METADATA},
-		{13, "168.63.129.16", ADDRESS_METADATA}, {14, "168.63.129.17", ADDRESS_PUBLIC},
-		{15, "0.1.2.3", ADDRESS_UNUSABLE},	 {16, "224.0.0.1", ADDRESS_UNUSABLE},
-		{17, "255.255.255.255", ADDRESS_UNUSABLE}, {18, "223.255.255.255", ADDRESS_PUBLIC},
-		{19, "2603:1030::1", ADDRESS_PUBLIC},	 {20, "::1", ADDRESS_LOOPBACK},
-		{21, "::", ADDRESS_UNUSABLE},		 {22, "fe80::1", ADDRESS_LINK_LOCAL},
-		{23, "febf::1", ADDRESS_LINK_LOCAL},	 {24, "fd12::1", ADDRESS_PRIVATE},
-		{25, "fc00::1", ADDRESS_PRIVATE},	 {26, "fd00:ec2::254", ADDRESS_METADATA},
-		{27, "ff02::1", ADDRESS_UNUSABLE},	 {28, "::ffff:127.0.0.1", ADDRESS_LOOPBACK},
-		{29, "::ffff:8.8.8.8", ADDRESS_PUBLIC},	 {30, "::169.254.169.254", ADDRESS_METADATA},
-		{31, "64:ff9b::a9fe:a9fe", ADDRESS_METADATA}, {32, "2002:7f00:1::", ADDRESS_LOOPBACK},
-		{33, "64:ff9b::808:808", ADDRESS_PUBLIC}, {34, "100.100.100.200", ADDRESS_METADATA},
+		{1, "8.8.8.8", ADDRESS_PUBLIC},
+		{2, "10.255.0.1", ADDRESS_PRIVATE},
+		{3, "172.15.255.255", ADDRESS_PUBLIC},
+		{4, "172.16.0.0", ADDRESS_PRIVATE},
+		{5, "172.31.255.255", ADDRESS_PRIVATE},
+		{6, "172.32.0.0", ADDRESS_PUBLIC},
+		{7, "192.168.9.9", ADDRESS_PRIVATE},
+		{8, "100.64.0.1", ADDRESS_PRIVATE},
+		{9, "100.128.0.1", ADDRESS_PUBLIC},
+		{10, "127.255.255.254", ADDRESS_LOOPBACK},
+		{11, "169.254.0.1", ADDRESS_LINK_LOCAL},
+		{12, "169.254.169.254", ADDRESS_METADATA},
+		{13, "168.63.129.16", ADDRESS_METADATA},
+		{14, "168.63.129.17", ADDRESS_PUBLIC},
+		{15, "0.1.2.3", ADDRESS_UNUSABLE},
+		{16, "224.0.0.1", ADDRESS_UNUSABLE},
+		{17, "255.255.255.255", ADDRESS_UNUSABLE},
+		{18, "223.255.255.255", ADDRESS_PUBLIC},
+		{19, "2603:1030::1", ADDRESS_PUBLIC},
+		{20, "::1", ADDRESS_LOOPBACK},
+		{21, "::", ADDRESS_UNUSABLE},
+		{22, "fe80::1", ADDRESS_LINK_LOCAL},
+		{23, "febf::1", ADDRESS_LINK_LOCAL},
+		{24, "fd12::1", ADDRESS_PRIVATE},
+		{25, "fc00::1", ADDRESS_PRIVATE},
+		{26, "fd00:ec2::254", ADDRESS_METADATA},
+		{27, "ff02::1", ADDRESS_UNUSABLE},
+		{28, "::ffff:127.0.0.1", ADDRESS_LOOPBACK},
+		{29, "::ffff:8.8.8.8", ADDRESS_PUBLIC},
+		{30, "::169.254.169.254", ADDRESS_METADATA},
+		{31, "64:ff9b::a9fe:a9fe", ADDRESS_METADATA},
+		{32, "2002:7f00:1::", ADDRESS_LOOPBACK},
+		{33, "64:ff9b::808:808", ADDRESS_PUBLIC},
+		{34, "100.100.100.200", ADDRESS_METADATA},
 	};
 
 	(void)state;

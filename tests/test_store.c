@@ -121,14 +121,16 @@ static void check_record(const struct pcap_pkthdr *h, const uint8_t *bytes, cons
 {
 	assert_int_equal(h->caplen, item->caplen);
 	assert_int_equal(h->len, item->wire_len);
-	assert_int_equal((uint64_t)h->ts.tv_sec * 1000000000 + (uint64_t)h->ts.tv_usec, item->time_ns);
+	assert_int_equal((uint64_t)h->ts.tv_sec * 1000000000 + (uint64_t)h->ts.tv_usec,
+			 item->time_ns);
 	for (uint32_t i = 0; i < item->caplen; i++)
 		if (bytes[i] != fill_of(item->number, i))
 			fail_msg("record %u is torn at byte %u", item->number, i);
 }
 
 /* libpcap reads items[from .. to) in this order, lost ones left out, and nothing else. */
-static void check_pcap(const struct rig *rig, const uint8_t *pcap, uint64_t n, uint32_t from, uint32_t to)
+static void check_pcap(const struct rig *rig, const uint8_t *pcap, uint64_t n, uint32_t from,
+		       uint32_t to)
 {
 	char why[PCAP_ERRBUF_SIZE];
 	FILE *f = fmemopen((void *)(uintptr_t)pcap, n, "rb");
@@ -168,7 +170,8 @@ static uint32_t first_that_fits(const struct rig *rig, uint32_t to, uint64_t *by
 	return from;
 }
 
-static void check_counts(const struct rig *rig, const struct store_counts *c, uint32_t from, uint32_t to)
+static void check_counts(const struct rig *rig, const struct store_counts *c, uint32_t from,
+			 uint32_t to)
 {
 	uint64_t appended[PORTS_MAX] = {0}, in_file[PORTS_MAX] = {0}, lost[PORTS_MAX] = {0};
 	uint64_t first = 0, last = 0, lost_first = 0, lost_last = 0;
@@ -233,7 +236,8 @@ static uint32_t throw_size(struct dice *d, unsigned mix, uint32_t snap)
 	case 2:
 		return dice_one_in(d, 40) ? snap : dice_below(d, snap / 20 + 2); // few long ones
 	case 3:
-		return dice_below(d, 2) ? snap : snap / 2 + 1; // two kinds that leave the most unused
+		return dice_below(d, 2) ? snap
+					: snap / 2 + 1; // two kinds that leave the most unused
 	case 4:
 		return dice_below(d, 3); // also empty records
 	default:
@@ -475,7 +479,8 @@ static uint64_t check_numbered(const uint8_t *pcap, uint64_t n_bytes, uint64_t *
 
 	assert_non_null(p);
 	while ((rc = pcap_next_ex(p, &h, &bytes)) == 1) {
-		uint64_t number = (uint64_t)h->ts.tv_sec * 1000000000 + (uint64_t)h->ts.tv_usec - 1000;
+		uint64_t number =
+			(uint64_t)h->ts.tv_sec * 1000000000 + (uint64_t)h->ts.tv_usec - 1000;
 
 		if (n++ > 0)
 			assert_int_equal(number, expected);

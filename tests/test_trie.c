@@ -37,7 +37,8 @@ static void throw_prefix(struct dice *d, struct prefix *list, unsigned n, unsign
 	if (dice_one_in(d, 12))
 		p->subnet.prefix_len = (uint8_t)(dice_one_in(d, 2) ? 0 : bytes * 8);
 	if (n > 0 && dice_one_in(d, 2))
-		memcpy(p->subnet.addr, list[dice_below(d, n)].subnet.addr, 1 + dice_below(d, bytes));
+		memcpy(p->subnet.addr, list[dice_below(d, n)].subnet.addr,
+		       1 + dice_below(d, bytes));
 	p->value = (uint32_t)dice_next(d) & 0x7fffffff;
 }
 
@@ -92,8 +93,8 @@ static void put_by_length(struct trie *trie, const struct prefix *list, unsigned
 	for (unsigned len = 0; len <= 128; len++)
 		for (unsigned i = 0; i < n; i++)
 			if (list[i].subnet.prefix_len == len)
-				assert_int_equal(
-					trie_put_lpm(trie, &list[i].subnet, list[i].value), 0);
+				assert_int_equal(trie_put_lpm(trie, &list[i].subnet, list[i].value),
+						 0);
 }
 
 static void compare_with_list(struct dice *d, unsigned bytes, bool is_or)
@@ -114,9 +115,8 @@ static void compare_with_list(struct dice *d, unsigned bytes, bool is_or)
 		put_by_length(&trie, list, n);
 	for (unsigned i = 0; i < LOOKUPS; i++) {
 		throw_address(d, list, n, addr);
-		assert_int_equal(trie_lookup(&trie, addr),
-				 is_or ? list_or(list, n, start, addr)
-				       : list_lpm(list, n, start, addr));
+		assert_int_equal(trie_lookup(&trie, addr), is_or ? list_or(list, n, start, addr)
+								 : list_lpm(list, n, start, addr));
 	}
 	trie_fini(&trie);
 }

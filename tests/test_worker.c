@@ -41,7 +41,8 @@ static void rig_open(struct rig *rig)
 	rig->worker = worker_open(rig->pair.shared, &rig->pair.writer);
 	assert_non_null(rig->worker);
 	rig->config.gateway.endpoints[0] = (struct endpoint){.port = 1194, .protocol = 17};
-	rig->config.gateway.endpoints[1] = (struct endpoint){.port = 443, .protocol = 6, .shared = true};
+	rig->config.gateway.endpoints[1] =
+		(struct endpoint){.port = 443, .protocol = 6, .shared = true};
 	rig->config.gateway.n_endpoints = 2;
 	rig->source = (struct set_source){.config = &rig->config, .captures = rig->captures};
 	rig->now_ns = 1000000000;
@@ -126,6 +127,14 @@ static void send_segment(struct rig *rig, uint8_t flags, const uint8_t *payload,
 				       .tcp_flags = flags,
 				       .payload = payload,
 				       .n_payload = n};
+
+	send(rig, &f, 0, false);
+}
+
+static void send_esp(struct rig *rig)
+{
+	const struct simple_frame f = {
+		.src = 0x0a000003, .dst = GATEWAY, .protocol = 50, .n_payload = 100};
 
 	send(rig, &f, 0, false);
 }
@@ -257,6 +266,27 @@ static void finish_decides_what_is_held_and_opens_the_watermark(void **state)
 	assert_int_equal(rig.pair.shared->n_held, 0);
 	assert_int_equal(ring_watermark(&rig.pair.reader), UINT64_MAX);
 	assert_int_equal(rig.pair.shared->slot_classes[0][CLASS_OTHER], 1);
+	rig_close(&rig);
+}
+
+static void held_segments_go_before_the_ring_is_full_of_what_waits_for_them(void **state)
+{
+	struct rig rig;
+	uint64_t syn_ns;
+	unsigned n = 0;
+
+	(void)state;
+	rig_open(&rig);
+	publish_one(&rig, 0, true, 120);
+	syn_ns = rig.now_ns;
+	send_segment(&rig, SYN, NULL, 0);
+	// Nothing is taken from the ring: a merger could not, either.
+	while (rig.pair.shared->n_held == 1 && n++ < 1000000)
+		send_esp(&rig);
+	assert_int_equal(rig.pair.shared->n_held, 0);
+	assert_true(ring_watermark(&rig.pair.reader) > syn_ns);
+	assert_int_equal(rig.pair.shared->slots[0][0].ring_full, 0);
+	assert_int_equal(rig.pair.shared->verdicts[VERDICT_OVPN_UNDECIDED], 1);
 	rig_close(&rig);
 }
 
@@ -450,11 +480,11 @@ static void throw_captures(struct rig *rig, struct dice *d, struct books *books)
 	}
 	for (unsigned i = 0; i < CAPTURES_MAX; i++)
 		if (books->running >> i & 1)
-			rig->captures[n++] = (struct set_source_capture){
-				.slot = i,
-				.is_new = i == slot,
-				.connection = SET_GATEWAY_WIDE,
-				.data = &rig->data[i]};
+			rig->captures[n++] =
+				(struct set_source_capture){.slot = i,
+							    .is_new = i == slot,
+							    .connection = SET_GATEWAY_WIDE,
+							    .data = &rig->data[i]};
 	rig->source.n_captures = n;
 	publish(rig);
 }
@@ -521,7 +551,8 @@ static void check_books(const struct rig *rig, const struct books *books, bool i
 	}
 	assert_int_equal(received, books->n_received);
 	assert_int_equal(total, books->n_received);
-	assert_true(classes <= books->n_received); // unwanted segments of undecided flows come later
+	assert_true(classes <=
+		    books->n_received); // unwanted segments of undecided flows come later
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
 		for (unsigned port = 0; port < PORTS_MAX; port++) {
 			const struct slot_counters *c = &s->slots[slot][port];
@@ -561,7 +592,8 @@ static void books_balance_over_random_bursts_and_captures(void **state)
 	for (unsigned port = 0; port < PORTS_MAX; port++)
 		for (unsigned c = 0; c < CLASS_COUNT; c++)
 			classes += rig->pair.shared->classes[port][c];
-	assert_int_equal(classes, books.n_received); // once all is decided each packet has its class
+	assert_int_equal(classes,
+			 books.n_received); // once all is decided each packet has its class
 	assert_true(rig->pair.shared->verdicts[VERDICT_RECORDED] > books.n_received / 20);
 	rig_close(rig);
 	free(rig);
@@ -578,8 +610,8 @@ static void full_ring_leaves_the_books_balanced(void **state)
 	assert_non_null(rig);
 	rig_open(rig);
 	for (unsigned slot = 0; slot < 2; slot++) {
-		rig->data[slot] =
-			(struct filter_data){.tracing_flags = TRACE_DEFAULT, .snap_bytes = 90 + slot};
+		rig->data[slot] = (struct filter_data){.tracing_flags = TRACE_DEFAULT,
+						       .snap_bytes = 90 + slot};
 		rig->captures[slot] = (struct set_source_capture){.slot = slot,
 								  .is_new = true,
 								  .connection = SET_GATEWAY_WIDE,
@@ -610,6 +642,7 @@ int main(void)
 		cmocka_unit_test(held_segment_keeps_the_captures_and_snap_of_its_own_generation),
 		cmocka_unit_test(capture_that_starts_later_never_sees_what_was_held_before),
 		cmocka_unit_test(finish_decides_what_is_held_and_opens_the_watermark),
+		cmocka_unit_test(held_segments_go_before_the_ring_is_full_of_what_waits_for_them),
 		cmocka_unit_test(held_segments_are_let_go_after_their_second),
 		cmocka_unit_test(nothing_is_recorded_before_the_first_set_and_after_the_last_stop),
 		cmocka_unit_test(new_slot_starts_at_zero_and_a_kept_one_goes_on),

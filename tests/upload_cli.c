@@ -82,16 +82,16 @@ static void done(void *ctx, const struct upload_result *result)
 	(void)pthread_mutex_unlock(&f->run->lock);
 }
 
-static int start(struct uploader *u, const struct options *o, const struct sas *sas, struct finish *f,
-		 struct file *files)
+static int start(struct uploader *u, const struct options *o, const struct sas *sas,
+		 struct finish *f, struct file *files)
 {
 	static const char *const types[] = {"application/vnd.tcpdump.pcap", "application/json"};
 	struct upload_blob blobs[UPLOAD_BLOBS_MAX] = {0};
 	char names[UPLOAD_BLOBS_MAX][256];
 
 	for (unsigned i = 0; i < UPLOAD_BLOBS_MAX; i++)
-		(void)snprintf(names[i], sizeof(names[i]), o->n_jobs > 1 ? "%s-%u%s" : "%s%.0u%s", o->name,
-			       f->job, i == 0 ? "" : ".json");
+		(void)snprintf(names[i], sizeof(names[i]), o->n_jobs > 1 ? "%s-%u%s" : "%s%.0u%s",
+			       o->name, f->job, i == 0 ? "" : ".json");
 	if (o->probe)
 		return upload_probe(u, sas, names[0], done, f);
 	for (unsigned i = 0; i < o->n_paths; i++) {
@@ -233,46 +233,85 @@ static bool run(const struct options *o, cJSON *out)
 
 static void options_parse(int argc, char **argv, struct options *o)
 {
-	static const struct option longs[] = {
-		{"url-file", 1, NULL, 'u'},	{"name", 1, NULL, 'n'},
-		{"file", 1, NULL, 'f'},		{"ca-file", 1, NULL, 'c'},
-		{"proxy", 1, NULL, 'p'},	{"block-bytes", 1, NULL, 'b'},
-		{"tries", 1, NULL, 't'},	{"backoff-first-ms", 1, NULL, '1'},
-		{"backoff-max-ms", 1, NULL, '2'}, {"stall-seconds", 1, NULL, 's'},
-		{"allow-http-loopback", 0, NULL, 'l'}, {"allow-host", 1, NULL, 'h'},
-		{"jobs", 1, NULL, 'j'},		{"cancel-after", 1, NULL, 'x'},
-		{"fail-after", 1, NULL, 'e'},	{"probe", 0, NULL, 'P'},
-		{"close-early", 0, NULL, 'C'},	{0}};
+	static const struct option longs[] = {{"url-file", 1, NULL, 'u'},
+					      {"name", 1, NULL, 'n'},
+					      {"file", 1, NULL, 'f'},
+					      {"ca-file", 1, NULL, 'c'},
+					      {"proxy", 1, NULL, 'p'},
+					      {"block-bytes", 1, NULL, 'b'},
+					      {"tries", 1, NULL, 't'},
+					      {"backoff-first-ms", 1, NULL, '1'},
+					      {"backoff-max-ms", 1, NULL, '2'},
+					      {"stall-seconds", 1, NULL, 's'},
+					      {"allow-http-loopback", 0, NULL, 'l'},
+					      {"allow-host", 1, NULL, 'h'},
+					      {"jobs", 1, NULL, 'j'},
+					      {"cancel-after", 1, NULL, 'x'},
+					      {"fail-after", 1, NULL, 'e'},
+					      {"probe", 0, NULL, 'P'},
+					      {"close-early", 0, NULL, 'C'},
+					      {0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		unsigned number = optarg != NULL ? (unsigned)strtoul(optarg, NULL, 10) : 0;
 
 		switch (c) {
-		case 'u': o->url_file = optarg; break;
-		case 'n': o->name = optarg; break;
+		case 'u':
+			o->url_file = optarg;
+			break;
+		case 'n':
+			o->name = optarg;
+			break;
 		case 'f':
 			if (o->n_paths < UPLOAD_BLOBS_MAX)
 				o->paths[o->n_paths++] = optarg;
 			break;
-		case 'c': o->settings.ca_file = optarg; break;
-		case 'p': o->settings.proxy = optarg; break;
-		case 'b': o->settings.block_bytes = number; break;
-		case 't': o->settings.tries_max = number; break;
-		case '1': o->settings.backoff_first_ms = number; break;
-		case '2': o->settings.backoff_max_ms = number; break;
-		case 's': o->settings.stall_seconds = number; break;
-		case 'l': o->settings.allow_http_loopback = true; break;
+		case 'c':
+			o->settings.ca_file = optarg;
+			break;
+		case 'p':
+			o->settings.proxy = optarg;
+			break;
+		case 'b':
+			o->settings.block_bytes = number;
+			break;
+		case 't':
+			o->settings.tries_max = number;
+			break;
+		case '1':
+			o->settings.backoff_first_ms = number;
+			break;
+		case '2':
+			o->settings.backoff_max_ms = number;
+			break;
+		case 's':
+			o->settings.stall_seconds = number;
+			break;
+		case 'l':
+			o->settings.allow_http_loopback = true;
+			break;
 		case 'h':
 			if (o->n_hosts < HOSTS_MAX)
 				o->hosts[o->n_hosts++] = optarg;
 			break;
-		case 'j': o->n_jobs = number > JOBS_MAX ? JOBS_MAX : number; break;
-		case 'x': o->cancel_after = number; break;
-		case 'e': o->fail_after = number; break;
-		case 'P': o->probe = true; break;
-		case 'C': o->close_early = true; break;
-		default: exit(2);
+		case 'j':
+			o->n_jobs = number > JOBS_MAX ? JOBS_MAX : number;
+			break;
+		case 'x':
+			o->cancel_after = number;
+			break;
+		case 'e':
+			o->fail_after = number;
+			break;
+		case 'P':
+			o->probe = true;
+			break;
+		case 'C':
+			o->close_early = true;
+			break;
+		default:
+			exit(2);
 		}
 	}
 }
@@ -286,7 +325,8 @@ int main(int argc, char **argv)
 
 	options_parse(argc, argv, &o);
 	if (o.url_file == NULL || (o.n_paths == 0 && !o.probe)) {
-		(void)fprintf(stderr, "upload_cli --url-file F --file F [--file F] [--name N] ...\n");
+		(void)fprintf(stderr,
+			      "upload_cli --url-file F --file F [--file F] [--name N] ...\n");
 		return 2;
 	}
 	ok = run(&o, out);

@@ -187,7 +187,8 @@ static int trial(struct bench *b, double offered_pps, double seconds, struct fig
 		return -1;
 	run_on_worker(&b->run);
 	*out = (struct figures){
-		.mpps = (double)b->run.n_pkts / (double)b->run.cycles * (double)rte_get_tsc_hz() / 1e6,
+		.mpps = (double)b->run.n_pkts / (double)b->run.cycles * (double)rte_get_tsc_hz() /
+			1e6,
 		.cycles_per_packet = (double)b->run.cycles / (double)b->run.n_pkts,
 		.busy_cycles_per_packet = (double)b->run.busy_cycles / (double)b->run.n_pkts,
 	};
@@ -209,7 +210,8 @@ static int trial(struct bench *b, double offered_pps, double seconds, struct fig
 static bool holds(struct bench *b, double rate, double seconds, struct figures *out)
 {
 	for (unsigned i = 0; i < TRIES && !is_interrupted; i++)
-		if (trial(b, rate, seconds, out) == 0 && out->lost == 0 && out->mpps * 1e6 > rate * 0.99)
+		if (trial(b, rate, seconds, out) == 0 && out->lost == 0 &&
+		    out->mpps * 1e6 > rate * 0.99)
 			return true;
 	return false;
 }
@@ -242,16 +244,18 @@ static void print(const struct bench *b, const struct figures *f)
 		     ",\"conditions\":{\"worker_core\":1,\"writer_core\":0,\"source\":\"%s\","
 		     "\"frames\":\"%s\",\"five_tuples\":%d,\"working_set\":%u,\"loop\":\"%s\","
 		     "\"burst\":%d,\"seconds\":%.1f,\"hugepages\":%s",
-		     b->o.name, f->mpps, b->o.is_paced ? f->busy_cycles_per_packet : f->cycles_per_packet,
-		     f->lost, b->o.is_device ? "net_pcap infinite_rx" : "net_ring",
-		     b->o.is_imix ? "IMIX 7x60 4x570 1x1514" : "60 bytes (64 with FCS)", BENCH_FLOWS,
-		     b->o.n_frames, b->o.is_paced ? "paced, without loss" : "closed", BURST_MAX,
-		     b->o.seconds, b->o.is_huge ? "true" : "false");
+		     b->o.name, f->mpps,
+		     b->o.is_paced ? f->busy_cycles_per_packet : f->cycles_per_packet, f->lost,
+		     b->o.is_device ? "net_pcap infinite_rx" : "net_ring",
+		     b->o.is_imix ? "IMIX 7x60 4x570 1x1514" : "60 bytes (64 with FCS)",
+		     BENCH_FLOWS, b->o.n_frames, b->o.is_paced ? "paced, without loss" : "closed",
+		     BURST_MAX, b->o.seconds, b->o.is_huge ? "true" : "false");
 	if (b->o.kind == KIND_CAPTURE || b->o.kind == KIND_REJECT)
-		(void)printf(",\"captures\":1,\"snap_bytes\":%u,\"match\":\"%s\",\"recorded\":%" PRIu64
-			     ",\"file_mb\":%u,\"wraps\":%" PRIu64,
-			     b->data.snap_bytes, b->o.kind == KIND_REJECT ? "none" : "all", f->recorded,
-			     b->o.file_mb, f->wraps);
+		(void)printf(
+			",\"captures\":1,\"snap_bytes\":%u,\"match\":\"%s\",\"recorded\":%" PRIu64
+			",\"file_mb\":%u,\"wraps\":%" PRIu64,
+			b->data.snap_bytes, b->o.kind == KIND_REJECT ? "none" : "all", f->recorded,
+			b->o.file_mb, f->wraps);
 	(void)printf("}}\n");
 }
 
@@ -315,8 +319,7 @@ static const char usage[] =
 
 static int parse_kind(const char *text, enum kind *kind)
 {
-	static const char *const names[] = {"floor", "capture", "reject", "primary",
-					     "frames"};
+	static const char *const names[] = {"floor", "capture", "reject", "primary", "frames"};
 
 	for (unsigned i = 0; i <= KIND_FRAMES; i++) {
 		if (strcmp(text, names[i]) == 0) {
@@ -330,18 +333,27 @@ static int parse_kind(const char *text, enum kind *kind)
 static int parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
-		{"kind", required_argument, NULL, 'k'},	  {"name", required_argument, NULL, 'n'},
-		{"imix", no_argument, NULL, 'i'},	  {"device", no_argument, NULL, 'd'},
-		{"closed", no_argument, NULL, 'c'},	  {"seconds", required_argument, NULL, 's'},
-		{"dir", required_argument, NULL, 'D'},	  {"file-mb", required_argument, NULL, 'f'},
-		{"frames", required_argument, NULL, 'w'}, {"huge", no_argument, NULL, 'H'},
+		{"kind", required_argument, NULL, 'k'},
+		{"name", required_argument, NULL, 'n'},
+		{"imix", no_argument, NULL, 'i'},
+		{"device", no_argument, NULL, 'd'},
+		{"closed", no_argument, NULL, 'c'},
+		{"seconds", required_argument, NULL, 's'},
+		{"dir", required_argument, NULL, 'D'},
+		{"file-mb", required_argument, NULL, 'f'},
+		{"frames", required_argument, NULL, 'w'},
+		{"huge", no_argument, NULL, 'H'},
 		{0},
 	};
 	bool has_kind = false;
 	int c;
 
-	*o = (struct options){.dir = "/dev/shm", .seconds = 10, .file_mb = 100, .n_frames = 4096,
-			      .name = "bench", .is_paced = true};
+	*o = (struct options){.dir = "/dev/shm",
+			      .seconds = 10,
+			      .file_mb = 100,
+			      .n_frames = 4096,
+			      .name = "bench",
+			      .is_paced = true};
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		switch (c) {
@@ -392,10 +404,10 @@ static int measure(struct bench *b)
 
 	if (b->o.kind == KIND_FRAMES)
 		return write_frames(&b->o);
-	has_source = b->o.is_device ? rte_eth_dev_count_avail() > 0 &&
-					      bench_source_device(&b->run.source, 0) == 0
-				    : bench_source_ring(&b->run.source, b->o.n_frames,
-							b->o.is_imix) == 0;
+	has_source = b->o.is_device
+			     ? rte_eth_dev_count_avail() > 0 &&
+				       bench_source_device(&b->run.source, 0) == 0
+			     : bench_source_ring(&b->run.source, b->o.n_frames, b->o.is_imix) == 0;
 
 	if (!has_source)
 		return -1;

@@ -76,12 +76,12 @@ int bench_source_ring(struct bench_source *source, uint32_t n, bool is_imix)
 {
 	struct rte_mempool *pool = rte_pktmbuf_pool_create("bench", 2 * n - 1, POOL_CACHE, 0,
 							   RTE_MBUF_DEFAULT_BUF_SIZE, 0);
-	struct rte_ring *ring =
-		rte_ring_create("bench", 2 * n, 0, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	struct rte_ring *ring = rte_ring_create("bench", 2 * n, 0, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	int device = ring != NULL ? rte_eth_from_ring(ring) : -1;
 
 	if (pool == NULL || device < 0) {
-		(void)fprintf(stderr, "The bench port cannot be made: too little memory for EAL?\n");
+		(void)fprintf(stderr,
+			      "The bench port cannot be made: too little memory for EAL?\n");
 		return -1;
 	}
 	source->device = (uint16_t)device;

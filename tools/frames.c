@@ -74,14 +74,16 @@ static int keep_all(struct frames *f, struct capture_file *file, struct error *e
 	f->n_disordered = 0;
 	while (capture_file_read(file, &frame, &f->fault) == 1) {
 		if (grow(f, frame.len) != 0) {
-			error_set(err, "The frames are out of order of time and too many to be sorted in "
-				       "memory: sort the file with reordercap first.");
+			error_set(
+				err,
+				"The frames are out of order of time and too many to be sorted in "
+				"memory: sort the file with reordercap first.");
 			return -ENOMEM;
 		}
 		f->kept[f->n_kept++] = (struct kept){.time_ns = frame.time_ns,
-						      .offset = f->arena_bytes,
-						      .len = frame.len,
-						      .wire_len = frame.wire_len};
+						     .offset = f->arena_bytes,
+						     .len = frame.len,
+						     .wire_len = frame.wire_len};
 		memcpy(f->arena + f->arena_bytes, frame.data, frame.len);
 		f->arena_bytes += frame.len > 0 ? frame.len : 1;
 		f->n_disordered += frame.time_ns < last_ns;

@@ -35,14 +35,14 @@ static void usage(FILE *out)
 	(void)fprintf(out, "Usage: gatecap COMMAND [options]\n\nCommands:\n");
 	for (unsigned i = 0; i < N_COMMANDS; i++)
 		(void)fprintf(out, "  %-13s %s\n", commands[i].name, commands[i].summary);
-	(void)fprintf(out,
-		      "\nOptions of all commands that ask gatecapd:\n"
-		      "  --socket PATH  its socket (default " CLI_SOCKET_DEFAULT ")\n"
-		      "  --json         machine-readable output, one document a line\n"
-		      "  --help         what the command does, with an example\n"
-		      "\nExit codes: 0 done, 1 refused or failed (stderr says why), 2 wrong usage.\n"
-		      "\nExample: gatecap start --connection site-b && sleep 600 && "
-		      "gatecap stop --connection site-b --output site-b.pcap\n");
+	(void)fprintf(
+		out, "\nOptions of all commands that ask gatecapd:\n"
+		     "  --socket PATH  its socket (default " CLI_SOCKET_DEFAULT ")\n"
+		     "  --json         machine-readable output, one document a line\n"
+		     "  --help         what the command does, with an example\n"
+		     "\nExit codes: 0 done, 1 refused or failed (stderr says why), 2 wrong usage.\n"
+		     "\nExample: gatecap start --connection site-b && sleep 600 && "
+		     "gatecap stop --connection site-b --output site-b.pcap\n");
 }
 
 int main(int argc, char **argv)
@@ -63,8 +63,9 @@ int main(int argc, char **argv)
 	if (*name == '\0')
 		usage(stderr);
 	else
-		(void)fprintf(stderr,
-			      "gatecap: there is no command \"%s\"; \"gatecap --help\" lists them.\n",
-			      name);
+		(void)fprintf(
+			stderr,
+			"gatecap: there is no command \"%s\"; \"gatecap --help\" lists them.\n",
+			name);
 	return CLI_USAGE;
 }

@@ -75,7 +75,8 @@ static int open_store(struct pipeline *p, const struct pipeline_settings *settin
 	if (store.dir_fd < 0) {
 		int rc = -errno;
 
-		error_set(err, "The folder %s cannot be opened: %s.", settings->dir, strerror(errno));
+		error_set(err, "The folder %s cannot be opened: %s.", settings->dir,
+			  strerror(errno));
 		return rc;
 	}
 	p->store = store_open(&store, err);

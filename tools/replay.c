@@ -23,7 +23,7 @@
 #include "tools/text_file.h"
 
 enum {
-	RING_BYTES = 8 << 20, // a burst of the longest frames fits
+	RING_BYTES = 64 << 20, // what may wait behind a segment that is held
 	ARENA_BYTES = 1 << 20,
 	PORT_OUTER = 0,
 	PORT_INNER = 1,
@@ -106,8 +106,10 @@ static int parse_options(int argc, char **argv, struct options *o)
 		}
 	}
 	if (argc - optind != 2) {
-		(void)fprintf(stderr, "gatecap replay takes two files, IN and OUT, and got %d. "
-				      "See gatecap replay --help.\n", argc - optind);
+		(void)fprintf(stderr,
+			      "gatecap replay takes two files, IN and OUT, and got %d. "
+			      "See gatecap replay --help.\n",
+			      argc - optind);
 		return EXIT_USAGE;
 	}
 	o->in = argv[optind];
@@ -138,7 +140,8 @@ static int load_config(struct replay *r, const struct options *o, struct error *
 		return rc;
 	}
 	if (r->config.gateway.vpn_type == VPN_POLICY_BASED) {
-		error_set(err, "The gateway %s is policy-based: captures need a route-based gateway.",
+		error_set(err,
+			  "The gateway %s is policy-based: captures need a route-based gateway.",
 			  r->config.gateway.name);
 		return -EINVAL;
 	}
@@ -150,14 +153,15 @@ static int load_config(struct replay *r, const struct options *o, struct error *
 	if (r->connection != SET_GATEWAY_WIDE)
 		return 0;
 	error_set(err, "There is no connection named %s%s.", o->connection,
-		  o->config != NULL ? " in the configuration" : ": name the configuration with --config");
+		  o->config != NULL ? " in the configuration"
+				    : ": name the configuration with --config");
 	return -EINVAL;
 }
 
 static int load_filter(struct replay *r, const struct options *o, struct error *err)
 {
-	struct filter_data_rules rules = {
-		.filters_max = r->config.captures.filters_per_capture_max};
+	struct filter_data_rules rules = {.filters_max =
+						  r->config.captures.filters_per_capture_max};
 	struct faults faults = {0};
 	char *from_file = NULL;
 	const char *text = o->filter_data;
@@ -374,9 +378,10 @@ static void add_input_warnings(struct replay *r, const struct options *o)
 		if (r->inputs[i] == NULL)
 			continue;
 		if (frames_disordered(r->inputs[i]) > 0)
-			faults_add(&r->warnings, "",
-				   "%llu frames of %s were out of order of time: sorted, as reordercap does",
-				   (unsigned long long)frames_disordered(r->inputs[i]), paths[i]);
+			faults_add(
+				&r->warnings, "",
+				"%llu frames of %s were out of order of time: sorted, as reordercap does",
+				(unsigned long long)frames_disordered(r->inputs[i]), paths[i]);
 		if (*frames_fault(r->inputs[i]) != '\0')
 			faults_add(&r->warnings, "", "%s", frames_fault(r->inputs[i]));
 	}

@@ -22,8 +22,8 @@ char *text_file_read(const char *path, size_t len_max, size_t *len, struct error
 		goto failed;
 	}
 	if (n > len_max) {
-		error_set(err, "%s is longer than %zu bytes: too long for what it should hold.", path,
-			  len_max);
+		error_set(err, "%s is longer than %zu bytes: too long for what it should hold.",
+			  path, len_max);
 		goto failed;
 	}
 	if (in != stdin)
