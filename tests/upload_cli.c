@@ -231,26 +231,29 @@ static bool run(const struct options *o, cJSON *out)
 	return ok;
 }
 
+static const struct option longs[] = {
+	{"url-file", 1, NULL, 'u'},
+	{"name", 1, NULL, 'n'},
+	{"file", 1, NULL, 'f'},
+	{"ca-file", 1, NULL, 'c'},
+	{"proxy", 1, NULL, 'p'},
+	{"block-bytes", 1, NULL, 'b'},
+	{"tries", 1, NULL, 't'},
+	{"backoff-first-ms", 1, NULL, '1'},
+	{"backoff-max-ms", 1, NULL, '2'},
+	{"stall-seconds", 1, NULL, 's'},
+	{"allow-http-loopback", 0, NULL, 'l'},
+	{"allow-host", 1, NULL, 'h'},
+	{"jobs", 1, NULL, 'j'},
+	{"cancel-after", 1, NULL, 'x'},
+	{"fail-after", 1, NULL, 'e'},
+	{"probe", 0, NULL, 'P'},
+	{"close-early", 0, NULL, 'C'},
+	{0},
+};
+
 static void options_parse(int argc, char **argv, struct options *o)
 {
-	static const struct option longs[] = {{"url-file", 1, NULL, 'u'},
-					      {"name", 1, NULL, 'n'},
-					      {"file", 1, NULL, 'f'},
-					      {"ca-file", 1, NULL, 'c'},
-					      {"proxy", 1, NULL, 'p'},
-					      {"block-bytes", 1, NULL, 'b'},
-					      {"tries", 1, NULL, 't'},
-					      {"backoff-first-ms", 1, NULL, '1'},
-					      {"backoff-max-ms", 1, NULL, '2'},
-					      {"stall-seconds", 1, NULL, 's'},
-					      {"allow-http-loopback", 0, NULL, 'l'},
-					      {"allow-host", 1, NULL, 'h'},
-					      {"jobs", 1, NULL, 'j'},
-					      {"cancel-after", 1, NULL, 'x'},
-					      {"fail-after", 1, NULL, 'e'},
-					      {"probe", 0, NULL, 'P'},
-					      {"close-early", 0, NULL, 'C'},
-					      {0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
