@@ -8,6 +8,7 @@
 //   node blob.mjs sas CONTAINER [--permissions cw] [--expires-minutes N] [--start MINUTES]
 //                 [--account] [--services b] [--resource-types co] [--protocol https] [--blob NAME]
 //   node blob.mjs list | download BLOB FILE | properties BLOB
+import { webcrypto } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import {
@@ -15,6 +16,9 @@ import {
   BlobServiceClient, ContainerSASPermissions, SASProtocol, StorageSharedKeyCredential,
   generateAccountSASQueryParameters, generateBlobSASQueryParameters,
 } from '@azure/storage-blob';
+
+// The SDK calls the global `crypto`, which Debian 12's node (18) does not have by itself.
+globalThis.crypto ??= webcrypto;
 
 // Published in the emulator's documentation; it protects nothing.
 const EMULATOR_KEY =
