@@ -314,16 +314,17 @@ static void dead_workers_rings_are_merged_to_their_heads(void **state)
 
 static void room_comes_back_only_with_release(void **state)
 {
+	unsigned n_refused = 0; // in a row: in the end not even the shortest fits
 	struct scene s;
 
 	(void)state;
 	scene_open(&s, "room_comes_back_only_with_release", 1, 0);
-	while (push(&s, 0, 1000, false))
-		;
+	while (n_refused < 10000)
+		n_refused = push(&s, 0, 1000, false) ? 0 : n_refused + 1;
 	ring_publish(&s.workers[0].pair.writer, UINT64_MAX);
 	assert_true(merge_waiting_bytes(s.merger) > RING - 400);
 	assert_int_equal(merge_step(s.merger, UINT64_MAX), s.n_pushed);
-	assert_false(push(&s, 0, 1000, false) && push(&s, 0, 1000, false));
+	assert_false(push(&s, 0, 1000, false));
 	merge_release(s.merger);
 	assert_true(merge_waiting_bytes(s.merger) < 400);
 	assert_true(push(&s, 0, 1000, false) && push(&s, 0, 1000, false));
