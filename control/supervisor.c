@@ -407,13 +407,16 @@ static int parse(int argc, char **argv, struct supervisor *s)
 
 static bool open_signals(struct supervisor *s)
 {
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
 	sigset_t set;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGCHLD);
+	for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		// What is ignored never reaches a signalfd, and nohup ignores SIGHUP for all below it.
+		if (signal(signals[i], SIG_DFL) == SIG_ERR)
+			return false;
+		sigaddset(&set, signals[i]);
+	}
 	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
 		return false;
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
