@@ -165,9 +165,9 @@ void store_lock(struct store *s)
 
 void store_lock_for_append(struct store *s)
 {
-	// A mutex is not fair: without this, whoever asks for a count would starve under load.
-	for (unsigned i = 0; i < 100 && atomic_load_explicit(&s->n_waiting, memory_order_relaxed);
-	     i++)
+	// A mutex is not fair: without this, whoever asks for a count would starve under load.  No limit:
+	// a waiter may need long to wake on a busy machine, and holds the lock only shortly then.
+	while (atomic_load_explicit(&s->n_waiting, memory_order_relaxed) > 0)
 		(void)sched_yield();
 	(void)pthread_mutex_lock(&s->lock);
 }

@@ -450,7 +450,7 @@ static void *append_forever(void *ctx)
 	uint64_t n = 0;
 
 	while (!a->stop) {
-		store_lock(a->rig->store);
+		store_lock_for_append(a->rig->store);
 		for (uint32_t i = 0; i < a->batch; i++, n++) {
 			struct record r = {.time_ns = 1000 + n,
 					   .wire_len = 2000,
