@@ -1,7 +1,7 @@
 /* merge.h - the workers' rings, brought into one order of time and dealt to the captures' stores.
  *
  * Flow:    ring (one a worker) -> merge_step() -> store_append() of each capture
- * Threads: merge_step() and merge_release(): the merge thread.  merge_set_store(): any; when it returns
+ * Threads: merge_step() and merge_commit(): the merge thread.  merge_set_store(): any; when it returns
  *          the store that was there before is not touched again.  merge_time_ns(): any.
  * Order:   by time; of one time: late ones as they were found, then by ring; within a ring as pushed.
  * Delay:   a record waits until every ring's watermark has passed its time: as long as the slowest
@@ -22,8 +22,10 @@
 
 struct merger;
 
-/* Gives a merger of n rings (copied), or NULL when memory is short. */
-struct merger *merge_open(const struct ring_reader *rings, unsigned n);
+/* Gives a merger of n rings (copied), or NULL when memory is short.  epoch: whose rings, for the commits;
+ * the dataplane's boot_id.
+ */
+struct merger *merge_open(const struct ring_reader *rings, unsigned n, uint64_t epoch);
 void merge_close(struct merger *merger);
 
 /* Records for the capture slot go to `store` (borrowed) from now on; NULL: they are dropped.  Records
@@ -32,11 +34,27 @@ void merge_close(struct merger *merger);
 void merge_set_store(struct merger *merger, unsigned slot, struct store *store,
 		     uint64_t first_generation);
 
-/* Merge all that may be merged now, at most about `records_max`.  Gives the number of records. */
+/* The same for a store that was filled from these rings before: what its mark covers is not dealt again.
+ * False: the rings have been emptied past the mark, so records are missing.
+ */
+bool merge_resume_store(struct merger *merger, unsigned slot, struct store *store,
+			uint64_t first_generation, const struct store_mark *mark);
+
+/* Merge what may be merged now, at most about `records_max` and about STORE_COMMIT_BYTES since the last
+ * merge_commit().  Gives the number of records; 0: nothing, or a commit is due.
+ */
 uint64_t merge_step(struct merger *merger, uint64_t records_max);
 
-/* Give what was merged back to the workers.  Apart from merge_step, so that a commit can lie between. */
-void merge_release(struct merger *merger);
+/* Commit all stores, then give what was merged back to the workers: in this order, so that what a crash
+ * takes from the stores is in the rings still.
+ */
+void merge_commit(struct merger *merger);
+
+/* Bytes merged since the last commit. */
+uint64_t merge_uncommitted_bytes(const struct merger *merger);
+
+/* One more user for each store there is now, into out[CAPTURES_MAX]; gives their number.  Any thread. */
+unsigned merge_hold_stores(struct merger *merger, struct store **out);
 
 /* Everything before this time has been merged. */
 uint64_t merge_time_ns(const struct merger *merger);

@@ -10,8 +10,10 @@
 
 struct merge_thread;
 
-/* Gives a running thread that merges with `merger` (borrowed until stopped), or NULL. */
-struct merge_thread *merge_thread_start(struct merger *merger);
+/* Gives a running thread that merges with `merger` (borrowed until stopped), or NULL.  sync_ms: how often
+ * a second thread makes the stores survive a power loss; 0: never.
+ */
+struct merge_thread *merge_thread_start(struct merger *merger, unsigned sync_ms);
 
 /* Ends the thread after its step. */
 void merge_thread_stop(struct merge_thread *thread);

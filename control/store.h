@@ -1,17 +1,23 @@
-/* store.h - one capture's bounded circular store.
+/* store.h - one capture's bounded circular store, which outlives the process that fills it.
  *
  * Flow:    merge.c -> store_append() -> segments of a preallocated file -> struct store_view -> PCAP
- * Threads: store_append/store_flush: the merge thread.  Everything else: any thread.  The merge thread
- *          holds the lock for a batch, others for moments: never for the length of a copy.
- * Memory:  one staging buffer (STORE_STAGE_BYTES) and 104 bytes a segment; the data is in the file.
- * File:    created O_EXCL and unlinked at close unless kept; preallocated, so that it cannot run out
- *          of room later.
+ *                  -> store_commit() -> index of the segments -> store_resume() after a crash
+ * Threads: store_append/store_flush/store_commit: the merge thread.  Everything else: any thread.  The
+ *          merge thread holds the lock for a batch, others for moments: never for the length of a copy.
+ * Memory:  one staging buffer (STORE_STAGE_BYTES) and about 230 bytes a segment; the data is in the file.
+ * Files:   NAME.data and NAME.index, created O_EXCL and unlinked by the last close unless kept;
+ *          preallocated, so that they cannot run out of room later.
+ * Crash:   what a commit covers is there again after store_resume(), once and in order: a segment that
+ *          the last commit names is never written over before the next commit.  After a power loss the
+ *          same holds for what store_sync() covered and was not overwritten since; segments have
+ *          checksums, and one that does not agree is left out.
+ * Disk:    records that cannot be written are counted (lost_disk), whole; the next commit tries again.
  * Layout:  segments of min(1 MiB, MaxFileSize / 16, but at least one record); records do not straddle.
  *          A record is struct stored and its bytes; struct stored is as long as a PCAP record header,
  *          so that sizes in the store are sizes in the PCAP.  docs/formats.md
  * Bound:   the PCAP never exceeds MaxFileSize; once wrapped it is larger than MaxFileSize minus one
  *          record: segments are evicted whole, the rest is trimmed by record in the view.
- * Proof:   tests/test_store.c
+ * Proof:   tests/test_store.c, tests/test_store_crash.c
  */
 #ifndef GATECAP_CONTROL_STORE_H
 #define GATECAP_CONTROL_STORE_H
@@ -26,7 +32,11 @@
 #include "filters/error.h"
 #include "filters/limits.h"
 
-enum { STORE_STAGE_BYTES = 128 << 10, PCAP_HEADER_BYTES = 24 };
+enum {
+	STORE_STAGE_BYTES = 128 << 10,
+	STORE_COMMIT_BYTES = 4 << 20, // appended between two commits at the most, one record more
+	PCAP_HEADER_BYTES = 24,
+};
 
 /* On disk, host byte order. */
 struct stored {
@@ -41,12 +51,30 @@ static_assert(sizeof(struct stored) == 16, "as long as a PCAP record header");
 
 struct store_settings {
 	int dir_fd;		 // of the state folder, borrowed during store_open()
-	const char *name;	 // of the data file in it
+	const char *name;	 // NAME.data and NAME.index in it; without is_durable the whole name
 	uint64_t file_bytes_max; // MaxFileSize in bytes, PCAP header included
 	uint32_t snap_bytes;
 	int64_t wall_offset_ns;
 	enum timestamps timestamps;
 	bool reserve; // take the disk room now (captures); false: as it is needed (replay)
+	bool is_durable; // with an index: commits, and store_resume(); false: replay
+};
+
+/* Up to where the rings are in the store.  Of ring i: the records before cursors[i] that are not late,
+ * and of the late ones those of a time <= dealt_ns.
+ */
+struct store_mark {
+	uint64_t epoch; // whose rings: the dataplane's boot_id; 0: no commit with records yet
+	uint64_t dealt_ns;
+	uint32_t n_rings;
+	uint64_t cursors[WORKERS_MAX];
+};
+
+/* What a crash left. */
+struct store_recovery {
+	struct store_mark mark;		     // of the newest commit
+	uint64_t vanished[PORTS_MAX];	     // records of that commit whose segments are damaged
+	uint64_t vanished_first_ns, vanished_last_ns; // timeline; 0: none
 };
 
 struct store;
@@ -68,8 +96,20 @@ struct store *store_open(const struct store_settings *settings, struct error *er
 /* One more user: each must call store_close(). */
 void store_hold(struct store *store);
 
-/* The last close deletes the file. */
+/* The last close deletes the files, unless store_keep() was called. */
 void store_close(struct store *store);
+void store_keep(struct store *store);
+
+/* Open what a crash, or a kept close, has left under settings->name (the other settings are read from
+ * the index, but for dir_fd).  was_power_lost: nothing is believed without its checksum, and the store
+ * is only to be read (store_view_final) from then on.  Gives NULL and a sentence when there is no
+ * such store, or none of its commits is whole; then nothing was changed.
+ */
+struct store *store_resume(const struct store_settings *settings, bool was_power_lost,
+			   struct store_recovery *recovery, struct error *err);
+
+/* Delete the files of a store that nobody has open: those of NAME, if NAME.index is ours. */
+void store_remove(int dir_fd, const char *name);
 
 void store_lock(struct store *store);
 void store_unlock(struct store *store);
@@ -82,6 +122,17 @@ void store_append(struct store *store, const struct record *record, const uint8_
 
 /* Write what is staged.  Under store_lock(). */
 void store_flush(struct store *store);
+
+/* Flush, and make all appended so far survive this process.  Under store_lock().  0, or -errno: then
+ * what was there before the commit survives.
+ */
+int store_commit(struct store *store, const struct store_mark *mark);
+
+/* Make the last commit survive a power loss.  One caller at a time, without the lock; may take long. */
+int store_sync(struct store *store);
+
+/* errno of the last write that failed, 0 once one has worked again.  Any thread. */
+int store_disk_error(const struct store *store);
 
 /* What an export would hold now.  Takes the lock itself; reads at most two segments from disk. */
 int store_count(struct store *store, struct store_counts *counts);
