@@ -218,8 +218,8 @@ static void on_up(void *ctx)
 	struct ring_reader rings[WORKERS_MAX];
 	unsigned n = dp_client_rings(m->dp, rings);
 
-	m->merger = merge_open(rings, n);
-	m->merge_thread = m->merger != NULL ? merge_thread_start(m->merger) : NULL;
+	m->merger = merge_open(rings, n, dp_client_shared(m->dp)->boot_id);
+	m->merge_thread = m->merger != NULL ? merge_thread_start(m->merger, 0) : NULL;
 	if (m->merge_thread == NULL) {
 		log_error("gatecapd cannot go on: out of memory.");
 		abort();
@@ -242,8 +242,8 @@ static void drain(struct captures *m)
 	for (unsigned i = 0; i < DRAIN_MS_MAX && merge_waiting_bytes(m->merger) > 0; i++)
 		(void)nanosleep(&ms, NULL);
 	merge_thread_stop(m->merge_thread);
-	(void)merge_step(m->merger, UINT64_MAX);
-	merge_release(m->merger);
+	while (merge_step(m->merger, UINT64_MAX) > 0)
+		merge_commit(m->merger);
 }
 
 /* Close the books of the dataplane that is gone; see the top of the file. */

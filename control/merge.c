@@ -8,6 +8,12 @@
  * The ring says how many it ever had; while that number does not move nobody looks for them.  When it
  * moves, the new ones are copied to a short list in order of time, which is then merged like a ring.
  * Their worker's watermark stayed behind them, so none can come too late.
+ *
+ * A commit is a cut through all rings (struct store_mark): everything before each ring's cursor is in the
+ * stores, and of the late records those up to the time that was dealt last.  What lies behind a late
+ * record in its ring is not older, so nothing of that is dealt before it: a cursor can stay at the first
+ * late record that is not dealt yet.  Only after the commit the tails are published; whoever resumes
+ * finds what was not committed in the rings and deals it again.
  */
 #include "control/merge.h"
 
@@ -18,9 +24,11 @@
 #include <string.h>
 
 /* Generations are compared in 16 bits: half of them are before, half behind. */
-enum { GENERATIONS_AHEAD = 0x8000 };
+enum { GENERATIONS_AHEAD = 0x8000, COMMIT_RING_PART = 8 };
 
 struct late {
+	const struct source *source;
+	uint64_t at;	      // in its ring
 	struct record record; // its frame follows
 	uint8_t frame[];
 };
@@ -28,8 +36,9 @@ struct late {
 struct source {
 	struct ring_reader ring;
 	uint64_t end;	  // head as last read
+	uint64_t resumed; // records before this may be in a store already
 	uint64_t scanned; // late records before this are in the list
-	uint64_t n_late;  // found so far
+	uint64_t n_late;  // found so far, those before the first tail included
 	bool is_closed;	  // gave an impossible record
 };
 
@@ -40,6 +49,9 @@ struct merger {
 	_Atomic unsigned n_waiting;  // for stores_lock, the merge thread not counted
 	struct store *stores[CAPTURES_MAX];
 	uint16_t first_generation[CAPTURES_MAX];
+	struct store_mark resumed[CAPTURES_MAX]; // what each store had already
+	struct store_mark mark;			 // what was dealt; the cursors are the sources'
+	uint64_t uncommitted_bytes, commit_bytes;
 	struct late **late; // by time, oldest first
 	unsigned n_late, n_late_allocated;
 	_Atomic uint64_t merged_ns;
@@ -47,7 +59,18 @@ struct merger {
 	bool ignore_watermarks;
 };
 
-struct merger *merge_open(const struct ring_reader *rings, unsigned n)
+/* A commit is due long before a worker meets a full ring. */
+static uint64_t commit_bytes_for(const struct ring_reader *rings, unsigned n)
+{
+	uint64_t bytes = STORE_COMMIT_BYTES;
+
+	for (unsigned i = 0; i < n; i++)
+		if (rings[i].size / COMMIT_RING_PART < bytes)
+			bytes = rings[i].size / COMMIT_RING_PART;
+	return bytes;
+}
+
+struct merger *merge_open(const struct ring_reader *rings, unsigned n, uint64_t epoch)
 {
 	struct merger *m = aligned_alloc(64, (sizeof(*m) + 63) / 64 * 64);
 
@@ -56,9 +79,15 @@ struct merger *merge_open(const struct ring_reader *rings, unsigned n)
 	memset(m, 0, sizeof(*m));
 	(void)pthread_mutex_init(&m->stores_lock, NULL);
 	m->n = n;
+	m->mark.epoch = epoch;
+	m->mark.n_rings = n;
+	m->commit_bytes = commit_bytes_for(rings, n);
 	for (unsigned i = 0; i < n; i++) {
-		m->sources[i].ring = rings[i];
-		m->sources[i].end = m->sources[i].scanned = rings[i].tail;
+		struct source *s = &m->sources[i];
+
+		s->ring = rings[i];
+		s->end = s->scanned = s->resumed = rings[i].tail;
+		s->n_late = rings[i].n_late;
 	}
 	return m;
 }
@@ -74,15 +103,98 @@ void merge_close(struct merger *m)
 	free(m);
 }
 
-void merge_set_store(struct merger *m, unsigned slot, struct store *store,
-		     uint64_t first_generation)
+static inline const struct record *record_at(const struct source *s, uint64_t at)
+{
+	return (const struct record *)(s->ring.data + (at & s->ring.mask));
+}
+
+/* Is there a whole, possible record at `at`? */
+static inline bool is_whole(const struct source *s, uint64_t at)
+{
+	const struct record *record = record_at(s, at);
+
+	return s->end - at >= sizeof(*record) && s->end - at >= record_bytes(record->caplen) &&
+	       record->caplen <= record->wire_len && record->captures != 0 &&
+	       record->captures < 1 << CAPTURES_MAX;
+}
+
+/* Up to where ring i is dealt, and how many late records lie before that. */
+static uint64_t cursor_of(const struct merger *m, unsigned i, uint64_t *n_late)
+{
+	const struct source *s = &m->sources[i];
+	uint64_t cursor = s->ring.tail;
+
+	*n_late = s->ring.n_late;
+	for (unsigned k = 0; k < m->n_late && !s->is_closed; k++)
+		if (m->late[k]->source == s && (int64_t)(cursor - m->late[k]->at) > 0)
+			cursor = m->late[k]->at;
+	// Only late records lie between.
+	for (uint64_t at = cursor; at != s->ring.tail; at += record_bytes(record_at(s, at)->caplen))
+		--*n_late;
+	return cursor;
+}
+
+/* Under stores_lock, so between two steps: the mark is that of what was dealt.  A store that was resumed
+ * may be ahead of it for a while: its mark never goes back.
+ */
+static void commit_store(struct merger *m, unsigned slot)
+{
+	const struct store_mark *resumed = &m->resumed[slot];
+	struct store_mark mark = m->mark;
+	uint64_t n_late;
+
+	for (unsigned i = 0; i < m->n; i++)
+		mark.cursors[i] = cursor_of(m, i, &n_late);
+	for (unsigned i = 0; i < resumed->n_rings; i++)
+		if ((int64_t)(resumed->cursors[i] - mark.cursors[i]) > 0)
+			mark.cursors[i] = resumed->cursors[i];
+	if (resumed->dealt_ns > mark.dealt_ns)
+		mark.dealt_ns = resumed->dealt_ns;
+	(void)store_commit(m->stores[slot], &mark); // the store tells its errno
+}
+
+static void lock_for_change(struct merger *m)
 {
 	atomic_fetch_add_explicit(&m->n_waiting, 1, memory_order_relaxed);
 	(void)pthread_mutex_lock(&m->stores_lock);
 	atomic_fetch_sub_explicit(&m->n_waiting, 1, memory_order_relaxed);
+}
+
+void merge_set_store(struct merger *m, unsigned slot, struct store *store,
+		     uint64_t first_generation)
+{
+	lock_for_change(m);
+	if (m->stores[slot] != NULL && m->stores[slot] != store) {
+		store_lock(m->stores[slot]);
+		commit_store(m, slot);
+		store_unlock(m->stores[slot]);
+	}
 	m->stores[slot] = store;
 	m->first_generation[slot] = (uint16_t)first_generation;
+	m->resumed[slot] = (struct store_mark){0};
 	(void)pthread_mutex_unlock(&m->stores_lock);
+}
+
+bool merge_resume_store(struct merger *m, unsigned slot, struct store *store,
+			uint64_t first_generation, const struct store_mark *mark)
+{
+	bool is_whole = mark->epoch == m->mark.epoch && mark->n_rings == m->n;
+
+	merge_set_store(m, slot, store, first_generation);
+	if (!is_whole)
+		return false;
+	lock_for_change(m);
+	m->resumed[slot] = *mark;
+	for (unsigned i = 0; i < m->n; i++) {
+		struct source *s = &m->sources[i];
+
+		if ((int64_t)(s->ring.tail - mark->cursors[i]) > 0) // the counts wrap
+			is_whole = false;
+		else if ((int64_t)(mark->cursors[i] - s->resumed) > 0)
+			s->resumed = mark->cursors[i];
+	}
+	(void)pthread_mutex_unlock(&m->stores_lock);
+	return is_whole;
 }
 
 uint64_t merge_time_ns(const struct merger *m)
@@ -113,21 +225,6 @@ uint64_t merge_waiting_bytes(const struct merger *m)
 	return bytes;
 }
 
-static inline const struct record *record_at(const struct source *s, uint64_t at)
-{
-	return (const struct record *)(s->ring.data + (at & s->ring.mask));
-}
-
-/* Is there a whole, possible record at `at`? */
-static inline bool is_whole(const struct source *s, uint64_t at)
-{
-	const struct record *record = record_at(s, at);
-
-	return s->end - at >= sizeof(*record) && s->end - at >= record_bytes(record->caplen) &&
-	       record->caplen <= record->wire_len && record->captures != 0 &&
-	       record->captures < 1 << CAPTURES_MAX;
-}
-
 static void give_up(struct merger *m, struct source *s)
 {
 	s->is_closed = true;
@@ -136,8 +233,9 @@ static void give_up(struct merger *m, struct source *s)
 }
 
 /* Copy one late record into the list, by time; after those of the same time. */
-static void keep_late(struct merger *m, const struct record *record)
+static void keep_late(struct merger *m, const struct source *s, uint64_t ring_at)
 {
+	const struct record *record = record_at(s, ring_at);
 	struct late *late;
 	unsigned at = m->n_late;
 
@@ -153,6 +251,8 @@ static void keep_late(struct merger *m, const struct record *record)
 	late = malloc(sizeof(*late) + record->caplen);
 	if (late == NULL)
 		abort();
+	late->source = s;
+	late->at = ring_at;
 	late->record = *record;
 	memcpy(late->frame, record + 1, record->caplen);
 	while (at > 0 && m->late[at - 1]->record.time_ns > record->time_ns) {
@@ -178,7 +278,7 @@ static void find_late(struct merger *m, struct source *s)
 		const struct record *record = record_at(s, s->scanned);
 
 		if (record->flags & RECORD_LATE) {
-			keep_late(m, record);
+			keep_late(m, s, s->scanned);
 			s->n_late++;
 		}
 		s->scanned += record_bytes(record->caplen);
@@ -209,9 +309,31 @@ static uint64_t look(struct merger *m)
 	return m->ignore_watermarks ? UINT64_MAX : limit_ns;
 }
 
-static inline void deal(struct merger *m, const struct record *record, const uint8_t *frame)
+/* Slots whose stores had the record at `at` of ring i before they were resumed. */
+static unsigned had_already(const struct merger *m, unsigned i, uint64_t at)
 {
-	for (unsigned captures = record->captures % (1 << CAPTURES_MAX); captures != 0;
+	unsigned slots = 0;
+
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if (m->resumed[slot].n_rings > 0 && (int64_t)(m->resumed[slot].cursors[i] - at) > 0)
+			slots |= 1U << slot;
+	return slots;
+}
+
+static unsigned had_already_late(const struct merger *m, uint64_t time_ns)
+{
+	unsigned slots = 0;
+
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if (time_ns <= m->resumed[slot].dealt_ns)
+			slots |= 1U << slot;
+	return slots;
+}
+
+static inline void deal(struct merger *m, const struct record *record, const uint8_t *frame,
+			unsigned skip)
+{
+	for (unsigned captures = record->captures % (1 << CAPTURES_MAX) & ~skip; captures != 0;
 	     captures &= captures - 1) {
 		int slot = __builtin_ctz(captures);
 		struct store *store = m->stores[slot];
@@ -235,6 +357,7 @@ static uint64_t next_time(struct merger *m, struct source *s, uint64_t limit_ns)
 		if (!(record->flags & RECORD_LATE))
 			return record->time_ns < limit_ns ? record->time_ns : UINT64_MAX;
 		s->ring.tail += record_bytes(record->caplen);
+		s->ring.n_late++;
 	}
 	return UINT64_MAX;
 }
@@ -242,10 +365,13 @@ static uint64_t next_time(struct merger *m, struct source *s, uint64_t limit_ns)
 /* Deal records of one source as long as they are older than `until_ns`; at most n. */
 static uint64_t drain_run(struct merger *m, struct source *s, uint64_t until_ns, uint64_t n)
 {
-	uint64_t done = 0;
+	uint64_t start = s->ring.tail, stop = s->end, done = 0;
 
-	while (done < n && s->ring.tail != s->end) {
+	if (stop - start > m->commit_bytes - m->uncommitted_bytes)
+		stop = start + (m->commit_bytes - m->uncommitted_bytes);
+	while (done < n && (int64_t)(stop - s->ring.tail) > 0) {
 		const struct record *record = record_at(s, s->ring.tail);
+		unsigned skip = 0;
 		uint64_t bytes;
 
 		if (__builtin_expect(!is_whole(s, s->ring.tail), 0)) {
@@ -257,11 +383,17 @@ static uint64_t drain_run(struct merger *m, struct source *s, uint64_t until_ns,
 		if (__builtin_expect(!(record->flags & RECORD_LATE), 1)) {
 			if (record->time_ns >= until_ns)
 				break;
-			deal(m, record, (const uint8_t *)(record + 1));
+			if (__builtin_expect((int64_t)(s->resumed - s->ring.tail) > 0, 0))
+				skip = had_already(m, (unsigned)(s - m->sources), s->ring.tail);
+			deal(m, record, (const uint8_t *)(record + 1), skip);
+			m->mark.dealt_ns = record->time_ns;
 			done++;
+		} else {
+			s->ring.n_late++;
 		}
 		s->ring.tail += bytes;
 	}
+	m->uncommitted_bytes += s->ring.tail - start;
 	return done;
 }
 
@@ -269,7 +401,9 @@ static void deal_late(struct merger *m)
 {
 	struct late *late = m->late[0];
 
-	deal(m, &late->record, late->frame);
+	deal(m, &late->record, late->frame, had_already_late(m, late->record.time_ns));
+	m->mark.dealt_ns = late->record.time_ns;
+	m->uncommitted_bytes += record_bytes(late->record.caplen);
 	memmove(m->late, m->late + 1, --m->n_late * sizeof(*m->late));
 	free(late);
 }
@@ -309,9 +443,8 @@ static uint64_t merge_run(struct merger *m, uint64_t limit_ns, uint64_t n)
 
 static void lock_stores(struct merger *m)
 {
-	// A mutex is not fair: let those who change the stores go first.
-	for (unsigned i = 0; i < 100 && atomic_load_explicit(&m->n_waiting, memory_order_relaxed);
-	     i++)
+	// A mutex is not fair: let those who change the stores go first, however long they need to wake.
+	while (atomic_load_explicit(&m->n_waiting, memory_order_relaxed) > 0)
 		(void)sched_yield();
 	(void)pthread_mutex_lock(&m->stores_lock);
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
@@ -329,21 +462,64 @@ static void unlock_stores(struct merger *m)
 
 uint64_t merge_step(struct merger *m, uint64_t records_max)
 {
-	uint64_t limit_ns, done = 0, n;
+	uint64_t limit_ns, done = 0, n = 1;
+	bool is_all;
 
 	lock_stores(m);
 	limit_ns = look(m);
-	while (done < records_max && (n = merge_run(m, limit_ns, records_max - done)) > 0)
+	while (done < records_max && m->uncommitted_bytes < m->commit_bytes && n > 0) {
+		n = merge_run(m, limit_ns, records_max - done);
 		done += n;
+	}
+	is_all = n == 0;
+	// Of the time that was dealt last no late record stays behind: a commit could not tell it.
+	while (m->n_late > 0 && m->late[0]->record.time_ns <= m->mark.dealt_ns) {
+		deal_late(m);
+		done++;
+	}
 	unlock_stores(m);
 	// All before the limit has gone out, unless the step ended for its size.
-	if (done < records_max)
+	if (is_all)
 		atomic_store_explicit(&m->merged_ns, limit_ns, memory_order_release);
 	return done;
 }
 
-void merge_release(struct merger *m)
+void merge_commit(struct merger *m)
 {
-	for (unsigned i = 0; i < m->n; i++)
-		ring_release(&m->sources[i].ring);
+	lock_stores(m);
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if (m->stores[slot] != NULL)
+			commit_store(m, slot);
+	unlock_stores(m);
+	m->uncommitted_bytes = 0;
+	for (unsigned i = 0; i < m->n; i++) {
+		uint64_t n_late, cursor = cursor_of(m, i, &n_late);
+
+		ring_release_to(&m->sources[i].ring, cursor, n_late);
+	}
+}
+
+uint64_t merge_uncommitted_bytes(const struct merger *m)
+{
+	return m->uncommitted_bytes;
+}
+
+bool merge_commit_is_due(const struct merger *m)
+{
+	return m->uncommitted_bytes >= m->commit_bytes;
+}
+
+unsigned merge_hold_stores(struct merger *m, struct store **out)
+{
+	unsigned n = 0;
+
+	lock_for_change(m);
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
+		if (m->stores[slot] == NULL)
+			continue;
+		store_hold(m->stores[slot]);
+		out[n++] = m->stores[slot];
+	}
+	(void)pthread_mutex_unlock(&m->stores_lock);
+	return n;
 }

@@ -2,7 +2,7 @@
  *
  * Flow:    ring (one a worker) -> merge_step() -> store_append() of each capture
  * Threads: merge_step() and merge_commit(): the merge thread.  merge_set_store(): any; when it returns
- *          the store that was there before is not touched again.  merge_time_ns(): any.
+ *          the store that was there before is committed and not touched again.  merge_time_ns(): any.
  * Order:   by time; of one time: late ones as they were found, then by ring; within a ring as pushed.
  * Delay:   a record waits until every ring's watermark has passed its time: as long as the slowest
  *          worker's loop, about a millisecond, 10 ms with an af_packet: port; 1 s at the most while an
@@ -34,8 +34,9 @@ void merge_close(struct merger *merger);
 void merge_set_store(struct merger *merger, unsigned slot, struct store *store,
 		     uint64_t first_generation);
 
-/* The same for a store that was filled from these rings before: what its mark covers is not dealt again.
- * False: the rings have been emptied past the mark, so records are missing.
+/* The same for a store that was filled from these rings before, before the first merge_step(): what its
+ * mark covers is not dealt again.  False: the rings have been emptied past the mark, or are others, so
+ * records are missing.
  */
 bool merge_resume_store(struct merger *merger, unsigned slot, struct store *store,
 			uint64_t first_generation, const struct store_mark *mark);
@@ -50,8 +51,9 @@ uint64_t merge_step(struct merger *merger, uint64_t records_max);
  */
 void merge_commit(struct merger *merger);
 
-/* Bytes merged since the last commit. */
+/* Bytes merged since the last commit; and: merge_step() does nothing before the next one. */
 uint64_t merge_uncommitted_bytes(const struct merger *merger);
+bool merge_commit_is_due(const struct merger *merger);
 
 /* One more user for each store there is now, into out[CAPTURES_MAX]; gives their number.  Any thread. */
 unsigned merge_hold_stores(struct merger *merger, struct store **out);

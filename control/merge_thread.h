@@ -1,7 +1,8 @@
 /* merge_thread.h - the thread that merges and stores.
  *
  * Threads: merge_thread_* are the event loop's.
- * Idle:    it sleeps 200 us when the rings had nothing, and writes what the stores have staged.
+ * Commits: every 10 ms at the latest, and when the merger says that one is due.
+ * Idle:    it sleeps 200 us when the rings had nothing.
  */
 #ifndef GATECAP_CONTROL_MERGE_THREAD_H
 #define GATECAP_CONTROL_MERGE_THREAD_H
@@ -15,7 +16,7 @@ struct merge_thread;
  */
 struct merge_thread *merge_thread_start(struct merger *merger, unsigned sync_ms);
 
-/* Ends the thread after its step. */
+/* Ends the threads after their step; what was merged is committed then. */
 void merge_thread_stop(struct merge_thread *thread);
 
 #endif

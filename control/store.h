@@ -50,13 +50,13 @@ struct stored {
 static_assert(sizeof(struct stored) == 16, "as long as a PCAP record header");
 
 struct store_settings {
-	int dir_fd;		 // of the state folder, borrowed during store_open()
-	const char *name;	 // NAME.data and NAME.index in it; without is_durable the whole name
+	int dir_fd;	  // of the state folder, borrowed during store_open()
+	const char *name; // NAME.data and NAME.index in it; without is_durable the whole name
 	uint64_t file_bytes_max; // MaxFileSize in bytes, PCAP header included
 	uint32_t snap_bytes;
 	int64_t wall_offset_ns;
 	enum timestamps timestamps;
-	bool reserve; // take the disk room now (captures); false: as it is needed (replay)
+	bool reserve;	 // take the disk room now (captures); false: as it is needed (replay)
 	bool is_durable; // with an index: commits, and store_resume(); false: replay
 };
 
@@ -66,14 +66,14 @@ struct store_settings {
 struct store_mark {
 	uint64_t epoch; // whose rings: the dataplane's boot_id; 0: no commit with records yet
 	uint64_t dealt_ns;
-	uint32_t n_rings;
+	uint32_t n_rings, reserved;
 	uint64_t cursors[WORKERS_MAX];
 };
 
 /* What a crash left. */
 struct store_recovery {
-	struct store_mark mark;		     // of the newest commit
-	uint64_t vanished[PORTS_MAX];	     // records of that commit whose segments are damaged
+	struct store_mark mark;	      // of the newest commit
+	uint64_t vanished[PORTS_MAX]; // records of that commit whose segments are damaged
 	uint64_t vanished_first_ns, vanished_last_ns; // timeline; 0: none
 };
 

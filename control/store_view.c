@@ -31,31 +31,17 @@ struct store_view {
 	uint32_t buf_at, buf_end;
 };
 
-static int read_at(int fd, uint8_t *to, size_t n, off_t at)
-{
-	while (n > 0) {
-		ssize_t done = pread(fd, to, n, at);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done <= 0)
-			return done < 0 ? -errno : -EIO;
-		to += done;
-		at += done;
-		n -= (size_t)done;
-	}
-	return 0;
-}
-
-static off_t offset_of(const struct store_view *v, const struct segment *segment)
-{
-	return (off_t)((uint64_t)segment->place * v->segment_bytes);
-}
-
 /* Load a segment's bytes as they are stored. */
 static int load(const struct store_view *v, const struct segment *segment, uint8_t *to)
 {
-	return read_at(v->fd, to, segment->used_bytes, offset_of(v, segment));
+	return store_read_at(v->fd, to, segment->used_bytes,
+			     segment_offset(v->segment_bytes, segment));
+}
+
+/* Is a record of `left` bytes possible?  The file may have been damaged by others. */
+static bool fits(uint32_t left, const struct stored *stored)
+{
+	return left >= sizeof(*stored) && stored->caplen <= left - sizeof(*stored);
 }
 
 static struct stored stored_at(const uint8_t *at)
@@ -94,6 +80,8 @@ static int trim(struct store_view *v)
 	while (rc == 0 && v->index.live_bytes - v->trim_bytes > room) {
 		struct stored stored = stored_at(v->buf + v->trim_bytes);
 
+		if (!fits(oldest->used_bytes - v->trim_bytes, &stored))
+			return -EIO;
 		v->trim_bytes += (uint32_t)sizeof(stored) + stored.caplen;
 		oldest->records[stored.port % PORTS_MAX]--;
 		v->counts.overwritten[stored.port % PORTS_MAX]++;
@@ -135,7 +123,8 @@ static struct store_view *copy_of(struct store *s)
 				 .index = s->index,
 				 .fd = s->fd};
 	v->index.ring = malloc(ring_bytes);
-	v->buf = malloc(s->segment_bytes);
+	// A damaged record's header may be looked at where there is none any more.
+	v->buf = malloc(s->segment_bytes + sizeof(struct stored));
 	if (v->index.ring == NULL || v->buf == NULL) {
 		store_view_close(v);
 		return NULL;
@@ -199,7 +188,7 @@ static int open_copy(const struct store *s)
 
 	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
 		return fd;
-	(void)snprintf(name, sizeof(name), ".%s.snapshot", s->name);
+	(void)snprintf(name, sizeof(name), ".%s.snapshot", s->data_name);
 	fd = openat(s->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd >= 0)
 		(void)unlinkat(s->dir_fd, name, 0);
@@ -242,7 +231,8 @@ static int copy_segments(struct store_view *v, struct store *s, int to)
 			return 0;
 		}
 		if (rc == 0)
-			rc = store_write_at(to, v->buf, segment->used_bytes, offset_of(v, segment));
+			rc = store_write_at(to, v->buf, segment->used_bytes,
+					    segment_offset(v->segment_bytes, segment));
 		if (rc != 0)
 			return rc;
 	}
@@ -336,7 +326,7 @@ static int convert(struct store_view *v)
 				      stored.wire_len};
 
 		static_assert(sizeof(header) == sizeof(stored), "converted in place");
-		if (stored.caplen > v->buf_end - at - sizeof(stored))
+		if (!fits(v->buf_end - at, &stored))
 			return -EIO;
 		memcpy(v->buf + at, header, sizeof(header));
 		at += (uint32_t)sizeof(header) + stored.caplen;

@@ -58,6 +58,7 @@ void ring_reader_init(struct ring_reader *ring, const uint8_t *data, uint64_t si
 		.size = size,
 		.mask = size - 1,
 		.tail = atomic_load_explicit(&tail_shared->tail, memory_order_relaxed),
+		.n_late = atomic_load_explicit(&tail_shared->n_late, memory_order_relaxed),
 		.shared = shared,
 		.tail_shared = tail_shared,
 	};

@@ -35,6 +35,8 @@ struct ring_head {
 /* Written by the merger, read by the worker: the only page that control may write. */
 struct ring_tail {
 	alignas(2 * CACHE_LINE_BYTES) _Atomic uint64_t tail; // bytes ever taken
+	_Atomic uint64_t
+		n_late; // late records among them, for the next merger; never read by the worker
 };
 
 static_assert(sizeof(struct ring_head) == 2 * CACHE_LINE_BYTES, "in shared memory");
@@ -53,7 +55,8 @@ struct ring_writer {
 struct ring_reader {
 	const uint8_t *data;
 	uint64_t size, mask;
-	uint64_t tail; // private: ahead of the published tail within a batch
+	uint64_t tail;	 // private: ahead of the published tail within a batch
+	uint64_t n_late; // late records before it
 	const struct ring_head *shared;
 	struct ring_tail *tail_shared;
 };
@@ -110,11 +113,19 @@ static inline uint64_t ring_available(const struct ring_reader *ring)
 	return atomic_load_explicit(&ring->shared->head, memory_order_acquire) - ring->tail;
 }
 
+/* Give the bytes before `tail`, n_late late records among them, back to the worker. */
+static inline void ring_release_to(struct ring_reader *ring, uint64_t tail, uint64_t n_late)
+{
+	// P3 pairs with C3 in ring_reload_tail(): our reads are done before the room is reused.
+	atomic_store_explicit(&ring->tail_shared->tail, tail, memory_order_release);
+	// Second: a count that is too small after a crash between the two only costs a few looks.
+	atomic_store_explicit(&ring->tail_shared->n_late, n_late, memory_order_relaxed);
+}
+
 /* Give the bytes before the private tail back to the worker. */
 static inline void ring_release(struct ring_reader *ring)
 {
-	// P3 pairs with C3 in ring_reload_tail(): our reads are done before the room is reused.
-	atomic_store_explicit(&ring->tail_shared->tail, ring->tail, memory_order_release);
+	ring_release_to(ring, ring->tail, ring->n_late);
 }
 
 #endif

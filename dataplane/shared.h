@@ -25,7 +25,7 @@
 
 #define SHARED_MAGIC UINT64_C(0x6761746563617031) /* "gatecap1" */
 
-enum { SHARED_VERSION = 1, SHARED_PAGE_BYTES = 4096 };
+enum { SHARED_VERSION = 2, SHARED_PAGE_BYTES = 4096 };
 
 /* One capture port.  Names and role: written once.  Counters: the dataplane's main thread. */
 struct port_shared {

@@ -1,7 +1,8 @@
 /* test_merge.c - random rings against a plain sort.
  *
- * The stores here are lists: this file has its own store_append(), store_lock() and store_unlock(), so
- * that the linker leaves control/store.c out and every record that is dealt can be looked at.
+ * The stores here are lists: this file has its own store_append(), store_commit() and so on, so that the
+ * linker leaves control/store*.c out and every record that is dealt can be looked at.
+ * A crash is a new merger over the same rings, with lists cut to what was committed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 // cmocka wants the above first
 #include <cmocka.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 
@@ -17,7 +19,14 @@
 #include "tests/dice.h"
 #include "tests/ring_pair.h"
 
-enum { RINGS_MAX = 8, RING = 1 << 16, RECORDS_MAX = 40000, HELD_MAX = 6, THREAD_RECORDS = 40000 };
+enum {
+	RINGS_MAX = 8,
+	RING = 1 << 16,
+	RECORDS_MAX = 40000,
+	HELD_MAX = 6,
+	THREAD_RECORDS = 40000,
+	EPOCH = 77
+};
 
 /* What is remembered of a record: enough to tell it from every other. */
 struct seen {
@@ -30,9 +39,22 @@ struct store {
 	struct seen *list;
 	unsigned n;
 	int n_locks;
+	unsigned n_committed;
+	struct store_mark mark; // of that commit
+	bool refuses;		// commits fail
 };
 
+static int commits_until_death = -1; // then commits are not heard any more; -1: never
+
+/* Rings whose tails must not be ahead of a commit. */
+static const struct ring_tail *watched[RINGS_MAX];
+
 void store_lock_for_append(struct store *store)
+{
+	store->n_locks++;
+}
+
+void store_lock(struct store *store)
 {
 	store->n_locks++;
 }
@@ -40,6 +62,26 @@ void store_lock_for_append(struct store *store)
 void store_unlock(struct store *store)
 {
 	store->n_locks--;
+}
+
+void store_hold(struct store *store)
+{
+	(void)store;
+}
+
+int store_commit(struct store *store, const struct store_mark *mark)
+{
+	assert_int_equal(store->n_locks, 1);
+	if (store->refuses || commits_until_death == 0)
+		return -EIO;
+	// What this commit covers is in the rings until it is there: whoever dies now loses nothing.
+	for (unsigned i = 0; i < store->mark.n_rings && watched[i] != NULL; i++)
+		assert_true((int64_t)(store->mark.cursors[i] - watched[i]->tail) >= 0);
+	if (commits_until_death > 0)
+		commits_until_death--;
+	store->n_committed = store->n;
+	store->mark = *mark;
+	return 0;
 }
 
 /* Frames are filled with their number's low byte; wire_len carries the number. */
@@ -89,7 +131,7 @@ static void scene_open(struct scene *s, const char *name, unsigned n_rings, uint
 		s->workers[i].now_ns = 1000;
 		readers[i] = s->workers[i].pair.reader;
 	}
-	s->merger = merge_open(readers, n_rings);
+	s->merger = merge_open(readers, n_rings, EPOCH);
 	assert_non_null(s->merger);
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
 		s->stores[slot].list = calloc(RECORDS_MAX, sizeof(struct seen));
@@ -217,18 +259,34 @@ static void check(struct scene *s, uint64_t limit_ns)
 	free(sorted);
 }
 
+/* All that may be merged, with the commits that it takes. */
+static uint64_t merge_all(struct merger *m)
+{
+	uint64_t n, all = 0;
+
+	do {
+		if (merge_commit_is_due(m))
+			merge_commit(m);
+		n = merge_step(m, UINT64_MAX);
+		all += n;
+	} while (n > 0);
+	return all;
+}
+
 static void run_random(struct scene *s, unsigned n_bursts)
 {
 	for (unsigned i = 0; i < n_bursts; i++) {
 		burst(s, dice_below(&s->d, s->n_rings));
 		if (dice_one_in(&s->d, 5)) {
 			bool whole = dice_one_in(&s->d, 2);
-			uint64_t max = whole ? UINT64_MAX : 1 + dice_below(&s->d, 20);
-			uint64_t n = merge_step(s->merger, max);
+			uint64_t max = 1 + dice_below(&s->d, 20);
 
-			assert_true(n <= max);
+			if (whole)
+				(void)merge_all(s->merger);
+			else // one more: no late record of the last time stays behind
+				assert_true(merge_step(s->merger, max) <= max + 1);
 			if (dice_one_in(&s->d, 2))
-				merge_release(s->merger);
+				merge_commit(s->merger);
 			// Bounded delay: one whole step deals all that every watermark has passed.
 			if (whole && dice_one_in(&s->d, 20))
 				check(s, oldest_watermark(s));
@@ -242,8 +300,8 @@ static void run_random(struct scene *s, unsigned n_bursts)
 		publish(&s->workers[i]);
 	}
 	while (merge_step(s->merger, 1 + dice_below(&s->d, 100)) > 0)
-		merge_release(s->merger);
-	merge_release(s->merger);
+		merge_commit(s->merger);
+	merge_commit(s->merger);
 	check(s, UINT64_MAX);
 	assert_int_equal(merge_waiting_bytes(s->merger), 0);
 	assert_int_equal(merge_corrupt(s->merger), 0);
@@ -306,28 +364,135 @@ static void dead_workers_rings_are_merged_to_their_heads(void **state)
 	for (unsigned i = 0; i < 300; i++)
 		burst(&s, dice_below(&s.d, 3));
 	merge_ignore_watermarks(s.merger);
-	while (merge_step(s.merger, UINT64_MAX) > 0)
-		;
+	(void)merge_all(s.merger);
 	check(&s, UINT64_MAX);
 	scene_close(&s);
 }
 
-static void room_comes_back_only_with_release(void **state)
+static void room_comes_back_only_with_a_commit(void **state)
 {
 	unsigned n_refused = 0; // in a row: in the end not even the shortest fits
 	struct scene s;
 
 	(void)state;
-	scene_open(&s, "room_comes_back_only_with_release", 1, 0);
+	scene_open(&s, "room_comes_back_only_with_a_commit", 1, 0);
 	while (n_refused < 10000)
 		n_refused = push(&s, 0, 1000, false) ? 0 : n_refused + 1;
 	ring_publish(&s.workers[0].pair.writer, UINT64_MAX);
 	assert_true(merge_waiting_bytes(s.merger) > RING - 400);
-	assert_int_equal(merge_step(s.merger, UINT64_MAX), s.n_pushed);
+	assert_true(merge_step(s.merger, UINT64_MAX) > 0);
+	assert_true(merge_commit_is_due(s.merger));
+	assert_int_equal(merge_step(s.merger, UINT64_MAX), 0);
 	assert_false(push(&s, 0, 1000, false));
-	merge_release(s.merger);
-	assert_true(merge_waiting_bytes(s.merger) < 400);
+	merge_commit(s.merger);
 	assert_true(push(&s, 0, 1000, false) && push(&s, 0, 1000, false));
+	ring_publish(&s.workers[0].pair.writer, UINT64_MAX);
+	(void)merge_all(s.merger);
+	merge_commit(s.merger);
+	assert_int_equal(merge_waiting_bytes(s.merger), 0);
+	check(&s, UINT64_MAX);
+	scene_close(&s);
+}
+
+/* ---- crashes ---- */
+
+/* The process dies; another one takes over what is committed.  Were the rings whole for every store? */
+static bool crash_and_resume(struct scene *s)
+{
+	struct ring_reader readers[RINGS_MAX];
+	bool is_whole = true;
+
+	merge_close(s->merger);
+	for (unsigned i = 0; i < s->n_rings; i++) {
+		const struct ring_reader *old = &s->workers[i].pair.reader;
+
+		ring_reader_init(&readers[i], old->data, old->size, old->shared, old->tail_shared);
+	}
+	s->merger = merge_open(readers, s->n_rings, EPOCH);
+	assert_non_null(s->merger);
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
+		struct store *store = &s->stores[slot];
+
+		store->n = store->n_committed;
+		is_whole &= merge_resume_store(s->merger, slot, store, 0, &store->mark);
+	}
+	return is_whole;
+}
+
+/* In the middle of a commit: some stores have heard of it, the rings have not. */
+static void crash_in_commit(struct scene *s)
+{
+	uint64_t tails[RINGS_MAX], n_late[RINGS_MAX];
+
+	for (unsigned i = 0; i < s->n_rings; i++) {
+		tails[i] = s->workers[i].pair.reader.tail_shared->tail;
+		n_late[i] = s->workers[i].pair.reader.tail_shared->n_late;
+	}
+	commits_until_death = (int)dice_below(&s->d, CAPTURES_MAX + 1);
+	merge_commit(s->merger);
+	commits_until_death = -1;
+	for (unsigned i = 0; i < s->n_rings; i++) {
+		s->workers[i].pair.reader.tail_shared->tail = tails[i];
+		s->workers[i].pair.reader.tail_shared->n_late = n_late[i];
+	}
+}
+
+static void crashes_at_any_moment_lose_nothing_and_double_nothing(void **state)
+{
+	static const unsigned n_rings[] = {1, 2, 4, 8};
+
+	(void)state;
+	for (unsigned k = 0; k < 4; k++) {
+		struct scene s;
+		unsigned n_crashes = 0;
+
+		scene_open(&s, "crashes_at_any_moment_lose_nothing_and_double_nothing", n_rings[k],
+			   0);
+		merge_commit(s.merger);
+		for (unsigned i = 0; i < s.n_rings; i++)
+			watched[i] = s.workers[i].pair.tail;
+		for (unsigned i = 0; i < 4000; i++) {
+			burst(&s, dice_below(&s.d, s.n_rings));
+			if (dice_one_in(&s.d, 4))
+				(void)merge_step(s.merger, 1 + dice_below(&s.d, 30));
+			if (dice_one_in(&s.d, 12) || merge_commit_is_due(s.merger))
+				merge_commit(s.merger);
+			if (dice_one_in(&s.d, 40)) {
+				if (dice_one_in(&s.d, 2))
+					crash_in_commit(&s);
+				assert_true(crash_and_resume(&s));
+				n_crashes++;
+			}
+		}
+		for (unsigned i = 0; i < s.n_rings; i++) {
+			s.workers[i].n_held = 0;
+			ring_publish(&s.workers[i].pair.writer, UINT64_MAX);
+		}
+		(void)merge_all(s.merger);
+		check(&s, UINT64_MAX);
+		assert_true(n_crashes > 20);
+		memset(watched, 0, sizeof(watched));
+		scene_close(&s);
+	}
+}
+
+static void store_that_could_not_commit_is_told_that_records_are_missing(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_open(&s, "store_that_could_not_commit_is_told_that_records_are_missing", 1, 0);
+	merge_commit(s.merger);
+	assert_true(push(&s, 0, 1000, false));
+	ring_publish(&s.workers[0].pair.writer, 2000);
+	(void)merge_all(s.merger);
+	s.stores[2].refuses = true;
+	merge_commit(s.merger);
+	assert_false(crash_and_resume(&s));
+	assert_false(merge_resume_store(s.merger, 2, &s.stores[2], 0, &s.stores[2].mark));
+	assert_true(merge_resume_store(s.merger, 1, &s.stores[1], 0, &s.stores[1].mark));
+	s.stores[1].mark.epoch++; // of another dataplane
+	assert_false(merge_resume_store(s.merger, 1, &s.stores[1], 0, &s.stores[1].mark));
 	scene_close(&s);
 }
 
@@ -344,8 +509,7 @@ static void capture_without_a_store_gets_nothing_and_stops_nobody(void **state)
 		s.pushed[i].captures &= (uint8_t) ~(1U << 3);
 	for (unsigned i = 0; i < 2; i++)
 		ring_publish(&s.workers[i].pair.writer, UINT64_MAX);
-	while (merge_step(s.merger, UINT64_MAX) > 0)
-		;
+	(void)merge_all(s.merger);
 	assert_int_equal(s.stores[3].n, 0);
 	assert_true(s.stores[2].n > 0);
 	scene_close(&s);
@@ -405,15 +569,13 @@ static void corrupt_record_closes_its_ring_and_is_counted(void **state)
 		damage_ring(bad, damage, at);
 		ring_publish(&bad->pair.writer, 60);
 		ring_publish(&s.workers[1].pair.writer, 100);
-		while (merge_step(s.merger, UINT64_MAX) > 0)
-			;
+		(void)merge_all(s.merger);
 		assert_int_equal(merge_corrupt(s.merger), 1);
 		// The other ring goes on, and waits for nobody.
 		assert_true(push(&s, 1, 200, false));
 		ring_publish(&s.workers[1].pair.writer, 300);
-		while (merge_step(s.merger, UINT64_MAX) > 0)
-			;
-		merge_release(s.merger);
+		(void)merge_all(s.merger);
+		merge_commit(s.merger);
 		if (damage == HEAD_FAR_AWAY || damage == HALF_A_HEADER)
 			s.pushed[0].captures &= (uint8_t)(damage == HEAD_FAR_AWAY ? 0 : 0xff);
 		if (damage == HALF_A_HEADER) { // the whole one before it was good
@@ -449,12 +611,12 @@ static void random_bytes_in_a_ring_never_lead_out_of_it(void **state)
 		p.writer.head = dice_below(&d, (1 << 12) + 1);
 		ring_publish(&p.writer, dice_next(&d));
 		reader = p.reader;
-		m = merge_open(&reader,
-			       1); // no store: what comes out does not matter, only where it lay
+		m = merge_open(
+			&reader, 1,
+			EPOCH); // no store: what comes out does not matter, only where it lay
 		assert_non_null(m);
-		while (merge_step(m, UINT64_MAX) > 0)
-			;
-		merge_release(m);
+		(void)merge_all(m);
+		merge_commit(m);
 		assert_true(merge_corrupt(m) <= 1);
 		merge_close(m);
 		ring_pair_close(&p);
@@ -512,7 +674,7 @@ static void threads_come_out_in_the_order_of_their_clock(void **state)
 	while (n < THREAD_RECORDS) {
 		uint64_t done = merge_step(s.merger, 1000);
 
-		merge_release(s.merger);
+		merge_commit(s.merger);
 		n += done;
 		if (done == 0)
 			sched_yield();
@@ -532,7 +694,9 @@ int main(void)
 		cmocka_unit_test(rings_that_wrap_at_2_to_the_64_come_out_the_same),
 		cmocka_unit_test(nothing_is_dealt_before_every_watermark_has_passed_it),
 		cmocka_unit_test(dead_workers_rings_are_merged_to_their_heads),
-		cmocka_unit_test(room_comes_back_only_with_release),
+		cmocka_unit_test(room_comes_back_only_with_a_commit),
+		cmocka_unit_test(crashes_at_any_moment_lose_nothing_and_double_nothing),
+		cmocka_unit_test(store_that_could_not_commit_is_told_that_records_are_missing),
 		cmocka_unit_test(capture_without_a_store_gets_nothing_and_stops_nobody),
 		cmocka_unit_test(corrupt_record_closes_its_ring_and_is_counted),
 		cmocka_unit_test(random_bytes_in_a_ring_never_lead_out_of_it),

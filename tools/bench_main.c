@@ -32,6 +32,7 @@ enum {
 	WORKER_LCORE = 1,
 	SEARCH_STEPS = 7,
 	TRIES = 3,
+	SYNC_MS = 1000, // as captures.sync_ms has it
 	EXIT_FAILED = 1,
 	EXIT_USAGE = 2,
 };
@@ -156,7 +157,7 @@ static int open_capture(struct bench *b)
 	}
 	memset(b->pipeline.ring_data, 0, RING_BYTES); // page faults now, not while it is measured
 	b->run.worker = b->pipeline.worker;
-	b->merge_thread = merge_thread_start(b->pipeline.merger);
+	b->merge_thread = merge_thread_start(b->pipeline.merger, SYNC_MS);
 	return b->merge_thread != NULL ? 0 : -1;
 }
 

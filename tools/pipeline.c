@@ -70,6 +70,7 @@ static int open_store(struct pipeline *p, const struct pipeline_settings *settin
 		.snap_bytes = settings->data->snap_bytes,
 		.timestamps = settings->config->captures.timestamps,
 		.reserve = settings->reserve,
+		.is_durable = settings->reserve, // as captures are; replay needs no index
 	};
 
 	if (store.dir_fd < 0) {
@@ -98,7 +99,7 @@ int pipeline_open(struct pipeline *p, const struct pipeline_settings *settings, 
 		goto failed;
 	if (open_ring(p, settings->has_huge_pages, &writer, &reader) == 0) {
 		p->worker = worker_open(p->shared, &writer);
-		p->merger = merge_open(&reader, 1);
+		p->merger = merge_open(&reader, 1, 1);
 	}
 	if (p->worker == NULL || p->merger == NULL) {
 		error_set(err, "The capture could not be set up: out of memory%s.",

@@ -255,8 +255,7 @@ static int open_pipeline(struct replay *r, const struct options *o, struct error
 static void merge_all(struct replay *r)
 {
 	while (merge_step(r->pipeline.merger, UINT64_MAX) > 0)
-		;
-	merge_release(r->pipeline.merger);
+		merge_commit(r->pipeline.merger);
 }
 
 /* The input whose next frame is older; outer when equal; -1 at the end of both. */
