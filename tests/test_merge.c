@@ -299,8 +299,9 @@ static void run_random(struct scene *s, unsigned n_bursts)
 		s->workers[i].now_ns = UINT64_MAX;
 		publish(&s->workers[i]);
 	}
-	while (merge_step(s->merger, 1 + dice_below(&s->d, 100)) > 0)
+	do
 		merge_commit(s->merger);
+	while (merge_step(s->merger, 1 + dice_below(&s->d, 100)) > 0);
 	merge_commit(s->merger);
 	check(s, UINT64_MAX);
 	assert_int_equal(merge_waiting_bytes(s->merger), 0);
