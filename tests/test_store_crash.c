@@ -318,6 +318,36 @@ static void check_goes_on(struct rig *rig, struct store *store, uint32_t n)
 	check_holds_exactly(store, on.n_items);
 }
 
+/* The one who resumed dies, too, in the write of its first commit. */
+static struct store *die_in_first_commit(struct rig *rig, struct store *store, uint32_t n)
+{
+	struct rig on = {.d = rig->d, .store = store, .n_items = n};
+	struct store_settings settings = rig->settings;
+	struct store_recovery recovery;
+	struct error err = {0};
+
+	append(&on, 10);
+	store_flush(store);
+	io_trace_fail(IO_SHORT, 0, 1, &on.d);
+	assert_int_equal(commit(&on), -EIO);
+	io_trace_fail(IO_SHORT, 0, 0, NULL);
+	store_keep(store);
+	store_close(store);
+	settings.dir_fd = openat(rig->settings.dir_fd, "after", O_RDONLY | O_DIRECTORY);
+	store = store_resume(&settings, false, &recovery, &err);
+	if (store == NULL)
+		fail_msg("%s", err.text);
+	(void)close(settings.dir_fd);
+	check_holds_exactly(store, n);
+	return store;
+}
+
+/* Is a write whole in the images?  What is missing may be zeros over zeros. */
+static bool is_in(const struct io_op *op, uint8_t *const image[IO_FILES_MAX])
+{
+	return op->is_sync || memcmp(image[op->file] + op->at, op->bytes, op->n) == 0;
+}
+
 static void death_at(struct rig *rig, size_t op, size_t part)
 {
 	uint32_t n = op > 0 ? rig->committed[op - 1] : 0;
@@ -325,11 +355,11 @@ static void death_at(struct rig *rig, size_t op, size_t part)
 	struct error err = {0};
 	struct store *store;
 
-	if (op < rig->trace.n_ops && part >= rig->trace.ops[op].n)
-		n = rig->committed[op];
 	for (unsigned file = 0; file < IO_FILES_MAX; file++)
 		io_trace_after_death(&rig->trace, file, op, part, rig->base[file], rig->image[file],
 				     rig->bytes[file]);
+	if (op < rig->trace.n_ops && is_in(&rig->trace.ops[op], rig->image))
+		n = rig->committed[op];
 	store = resume_image(rig, false, &recovery, &err);
 	if (store == NULL)
 		fail_msg("after op %zu and %zu bytes: %s", op, part, err.text);
@@ -338,6 +368,8 @@ static void death_at(struct rig *rig, size_t op, size_t part)
 		assert_int_equal(recovery.mark.epoch, 5);
 		assert_int_equal(recovery.mark.cursors[0], n);
 	}
+	if (dice_one_in(&rig->d, 2))
+		store = die_in_first_commit(rig, store, n);
 	if (dice_one_in(&rig->d, 4))
 		check_goes_on(rig, store, n);
 	close_image(rig, store);
