@@ -91,10 +91,10 @@ int store_commit(struct store *s, const struct store_mark *mark)
 	store_flush(s);
 	build_image(s, mark);
 	rc = store_write_at(s->index_fd, s->image, s->image_bytes, slot_offset(s, s->commit_slot));
-	if (rc != 0) {
+	if (rc != 0 || !s->is_suspended)
 		atomic_store_explicit(&s->disk_error, -rc, memory_order_relaxed);
+	if (rc != 0)
 		return rc;
-	}
 	s->commit_slot = (s->commit_slot + 1) % INDEX_SLOTS_COMMIT;
 	s->committed_first = segment_at(&s->index, 0)->sequence;
 	return 0;
@@ -125,14 +125,15 @@ int store_sync(struct store *s)
 	if (rc == 0)
 		s->sync_slot = s->sync_slot == INDEX_SLOTS_COMMIT ? INDEX_SLOTS_COMMIT + 1
 								  : INDEX_SLOTS_COMMIT;
-	else
-		atomic_store_explicit(&s->disk_error, -rc, memory_order_relaxed);
+	atomic_store_explicit(&s->sync_error, -rc, memory_order_relaxed);
 	return rc;
 }
 
 int store_disk_error(const struct store *s)
 {
-	return atomic_load_explicit(&s->disk_error, memory_order_relaxed);
+	int error = atomic_load_explicit(&s->disk_error, memory_order_relaxed);
+
+	return error != 0 ? error : atomic_load_explicit(&s->sync_error, memory_order_relaxed);
 }
 
 int index_create(struct store *s, struct error *err)

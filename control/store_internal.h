@@ -99,7 +99,7 @@ struct store {
 	uint8_t *image;		  // of the last commit that was written, image_bytes of slot_bytes
 	uint32_t image_bytes, slot_bytes;
 	bool is_suspended; // the disk refused: records are lost until the next commit
-	_Atomic int disk_error;
+	_Atomic int disk_error, sync_error;
 };
 
 /* pwrite() until all n bytes are written.  0, or -errno. */
