@@ -138,7 +138,7 @@ void io_trace_after_death(const struct io_trace *trace, unsigned file, size_t n,
 void io_trace_after_power_loss(const struct io_trace *trace, unsigned file, size_t n,
 			       struct dice *dice, const uint8_t *base, uint8_t *image, size_t bytes)
 {
-	unsigned mode = dice_below(dice, 4); // all, none, or some of what was not synced
+	unsigned mode = dice_below(dice, 8); // all, none, or one in so many of what was not synced
 	size_t synced = 0;
 
 	memcpy(image, base, bytes);

@@ -183,7 +183,8 @@ static void run(struct rig *rig, uint32_t n)
 			committed = rig->n_items;
 			note(rig, committed, synced, synced_op);
 		}
-		if (dice_one_in(&rig->d, 10)) {
+		// Seldom: most of what was synced is written over before the next one.
+		if (dice_one_in(&rig->d, 35) || rig->n_items - synced > 9000) {
 			size_t first = rig->trace.n_ops; // its fdatasync of the data
 
 			assert_int_equal(store_sync(rig->store), 0);
@@ -520,10 +521,10 @@ static void power_loss_leaves_whole_records_and_all_that_was_synced(void **state
 	rig_open(&rig, "power_loss_leaves_whole_records_and_all_that_was_synced");
 	run(&rig, 20000);
 	io_trace_stop();
-	for (unsigned i = 0; i < 80; i++)
+	for (unsigned i = 0; i < 120; i++)
 		power_loss_at(&rig, dice_below(&rig.d, (uint32_t)rig.trace.n_ops + 1),
 			      &n_recovered);
-	assert_true(n_recovered > 40);
+	assert_true(n_recovered > 10);
 	rig_close(&rig);
 }
 
