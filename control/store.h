@@ -128,7 +128,7 @@ void store_flush(struct store *store);
  */
 int store_commit(struct store *store, const struct store_mark *mark);
 
-/* Make the last commit survive a power loss.  One caller at a time, without the lock; may take long. */
+/* Make the last commit survive a power loss.  Any thread, without the lock; may take long. */
 int store_sync(struct store *store);
 
 /* errno of the last write that failed, 0 once one has worked again.  Any thread. */

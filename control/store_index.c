@@ -111,6 +111,7 @@ int store_sync(struct store *s)
 	image = malloc(s->slot_bytes);
 	if (image == NULL)
 		return -ENOMEM;
+	(void)pthread_mutex_lock(&s->sync_lock);
 	store_lock(s);
 	bytes = s->image_bytes;
 	memcpy(image, s->image, bytes);
@@ -127,6 +128,7 @@ int store_sync(struct store *s)
 								  : INDEX_SLOTS_COMMIT;
 	else
 		atomic_store_explicit(&s->disk_error, -rc, memory_order_relaxed);
+	(void)pthread_mutex_unlock(&s->sync_lock);
 	return rc;
 }
 

@@ -73,7 +73,8 @@ struct store {
 	_Atomic unsigned n_users;
 	_Atomic bool is_kept;
 	pthread_mutex_t lock;
-	_Atomic unsigned n_waiting;	// for the lock, the merge thread not counted
+	pthread_mutex_t sync_lock;  // held for the length of a sync: they take their slots in turn
+	_Atomic unsigned n_waiting; // for the lock, the merge thread not counted
 	struct store_settings settings; // name and dir_fd are not kept
 	int dir_fd, fd;
 	char *data_name;
