@@ -370,6 +370,8 @@ void capture_stopping(struct captures *m, struct capture *c, enum capture_aim ai
 	c->aim = aim;
 	c->state = CAPTURE_STOPPING;
 	c->stopped_ns = now_ns;
+	if (capture_has_open_gap(c))
+		c->gaps[c->n_gaps - 1].to_ns = now_ns;
 	if (seconds < SECONDS_RECOMMENDED)
 		faults_add(
 			&c->notes, "",
