@@ -303,7 +303,9 @@ static void get_report(struct http_req *req, void *ctx)
 	text = capture->report;
 	if (text == NULL) {
 		cJSON_Delete(captures_one_json(ctx, capture)); // reads the books afresh
-		if (capture->store != NULL)
+		if (capture->has_final)
+			counts = capture->final;
+		else if (capture->store != NULL)
 			(void)store_count(capture->store, &counts);
 		text = live = capture_report(capture, captures_config(ctx), &counts);
 	}

@@ -114,6 +114,61 @@ struct ledger capture_ledger(const struct capture *c, unsigned port,
 	return ledger_make(&input);
 }
 
+bool capture_has_open_gap(const struct capture *c)
+{
+	return c->n_gaps > 0 && c->gaps[c->n_gaps - 1].to_ns == 0;
+}
+
+void capture_add_gap(struct capture *c, uint64_t from_ns, uint64_t to_ns, const char *cause)
+{
+	struct gap *last = c->n_gaps > 0 ? &c->gaps[c->n_gaps - 1] : NULL;
+
+	if (last != NULL && (last->to_ns == 0 || c->n_gaps == GAPS_MAX)) {
+		last->to_ns = to_ns;
+		last->cause = cause;
+		return;
+	}
+	if (last != NULL && from_ns < last->to_ns)
+		from_ns = last->to_ns;
+	c->gaps[c->n_gaps++] = (struct gap){from_ns, to_ns, cause};
+}
+
+/* Into the base with what was counted last. */
+static void close_tally(struct capture *c)
+{
+	for (unsigned port = 0; port < PORTS_MAX; port++) {
+		struct port_tally *base = &c->base.ports[port], *last = &c->last.ports[port];
+
+		if (last->received < last->recorded + last->ring_full)
+			last->received = last->recorded + last->ring_full;
+		base->received += last->received;
+		base->recorded += last->recorded;
+		base->ring_full += last->ring_full;
+		base->lost_nic += last->lost_nic;
+	}
+	for (unsigned k = 0; k < CLASS_COUNT; k++)
+		c->base.classes[k] += c->last.classes[k];
+	if (c->base.lost_first_ns == 0)
+		c->base.lost_first_ns = c->last.lost_first_ns;
+	if (c->last.lost_last_ns != 0)
+		c->base.lost_last_ns = c->last.lost_last_ns;
+	c->last = (struct worker_tally){0};
+}
+
+void capture_settle(struct capture *c, const struct store_counts *counts)
+{
+	close_tally(c);
+	for (unsigned port = 0; counts != NULL && port < PORTS_MAX; port++) {
+		struct port_tally *base = &c->base.ports[port];
+		uint64_t stored =
+			counts->in_file[port] + counts->overwritten[port] + counts->lost_disk[port];
+
+		// Modulo 2^64: up when the store knows of more than was read last, else down.
+		base->received += stored - base->recorded;
+		base->recorded = stored;
+	}
+}
+
 static uint64_t to_wall(const struct capture *c, uint64_t time_ns)
 {
 	return time_ns == 0 ? 0 : time_ns + (uint64_t)c->wall_offset_ns;
@@ -137,9 +192,9 @@ static void fill_report(const struct capture *c, const struct config *config,
 	r->gateway = config->gateway.name;
 	r->connection = c->connection;
 	r->filter_data_json = c->filter_json;
-	r->n_ports = config->n_ports;
-	for (unsigned port = 0; port < config->n_ports; port++) {
-		r->ports[port].name = config->ports[port].name;
+	r->n_ports = c->n_ports;
+	for (unsigned port = 0; port < c->n_ports; port++) {
+		r->ports[port].name = c->port_names[port];
 		r->ports[port].ledger = capture_ledger(c, port, counts);
 	}
 	for (unsigned i = 0; i < CLASS_COUNT; i++)
@@ -195,7 +250,7 @@ static void add_upload(cJSON *to, const struct capture *c, uint64_t bytes_sent)
 	(void)cJSON_AddNumberToObject(upload, "bytes_total", (double)c->upload_bytes);
 }
 
-struct cJSON *capture_json(struct capture *c, unsigned n_ports, uint64_t bytes_sent)
+struct cJSON *capture_json(struct capture *c, uint64_t bytes_sent)
 {
 	struct store_counts counts = c->final;
 	struct ledger total = {0};
@@ -204,7 +259,7 @@ struct cJSON *capture_json(struct capture *c, unsigned n_ports, uint64_t bytes_s
 
 	if (!c->has_final && c->store != NULL)
 		(void)store_count(c->store, &counts);
-	for (unsigned port = 0; port < n_ports; port++) {
+	for (unsigned port = 0; port < c->n_ports; port++) {
 		struct ledger ledger = capture_ledger(c, port, &counts);
 
 		ledger_add(&total, &ledger);

@@ -2,7 +2,8 @@
  *
  * Flow:    Starting -> Running -> Stopping -> Uploading -> Succeeded, or UploadFailed and again
  * Threads: the event loop; the store inside is shared with the merge thread (store.h).
- * Memory:  capture_free() frees all, wipes the SAS URL, deletes the data.
+ * Memory:  capture_free() frees all, wipes the SAS URL, deletes the data unless it is kept (store.h).
+ * Files:   capture_state.h.
  * Source:  docs/semantics.md "Start, stop"; the JSON is CAPTURE of docs/http-api.md.
  */
 #ifndef GATECAP_CONTROL_CAPTURE_H
@@ -26,8 +27,10 @@ enum capture_state {
 	CAPTURE_RECOVERED,
 };
 
+enum { CAPTURE_STATES = CAPTURE_RECOVERED + 1, RUN_TEXT_BYTES = 80 };
+
 /* What becomes of the data once the last record is in. */
-enum capture_aim { AIM_NONE, AIM_UPLOAD, AIM_DOWNLOAD, AIM_ABORT, AIM_KEEP };
+enum capture_aim { AIM_NONE, AIM_UPLOAD, AIM_DOWNLOAD, AIM_ABORT };
 
 /* What the workers counted for the capture on one port. */
 struct port_tally {
@@ -72,6 +75,22 @@ struct capture {
 	struct filter_data data;
 	char *filter_json;
 	struct faults warnings, notes;
+
+	/* Where its records come from. */
+	char run[RUN_TEXT_BYTES];  // of the appliance, when it was recorded (captures_files.c)
+	uint64_t epoch;		   // the dataplane whose slot counters apply, its boot_id; 0: none
+	uint64_t first_generation; // of the slot in that dataplane
+	struct store_mark mark;	   // of the store when it was resumed
+	bool is_waiting; // restored, and not yet known whether that dataplane is still there
+	uint64_t cut_from_ns, cut_to_ns; // wall clock: when gatecapd was away last; 0: never
+	unsigned n_ports;
+	char port_names[PORTS_MAX][NAME_MAX_BYTES];
+
+	/* Its file in the state folder. */
+	uint64_t n_saves, saved_ns; // how often, and when last (wall clock)
+	bool is_unsaved;	    // the last write failed, and that was said
+	struct worker_tally saved;  // `last` as it was written
+	int disk_error;		    // of the store, as it was said
 
 	uint64_t started_ns, stopped_ns; // wall clock
 	uint64_t end_ns;		 // timeline: no record is later; 0: not known yet
@@ -118,6 +137,17 @@ bool capture_holds_scope(const struct capture *capture);
 /* "the gateway" or "connection NAME", for sentences. */
 const char *capture_scope_text(const struct capture *capture, char buf[NAME_MAX_BYTES + 16]);
 
+/* A stretch of which nobody knows what was missed; to_ns 0: it is not over yet.  One that is open already
+ * goes on, and so does the last one when there is no room for another.  `cause` is borrowed for life.
+ */
+void capture_add_gap(struct capture *capture, uint64_t from_ns, uint64_t to_ns, const char *cause);
+bool capture_has_open_gap(const struct capture *capture);
+
+/* Close the books of a dataplane that is gone: what it counted and the store does not have has vanished,
+ * what the store has was counted.  counts NULL: the store cannot be read.
+ */
+void capture_settle(struct capture *capture, const struct store_counts *counts);
+
 /* Books of one port, and the report.  Names are borrowed. */
 struct ledger capture_ledger(const struct capture *capture, unsigned port,
 			     const struct store_counts *counts);
@@ -125,7 +155,7 @@ char *capture_report(const struct capture *capture, const struct config *config,
 		     const struct store_counts *counts);
 
 /* CAPTURE of docs/http-api.md.  Counts the store if it has one. */
-struct cJSON *capture_json(struct capture *capture, unsigned n_ports, uint64_t bytes_sent);
+struct cJSON *capture_json(struct capture *capture, uint64_t bytes_sent);
 
 /* <prefix>/<gateway>/<connection or "gateway">/<yyyy>/<mm>/<dd>/<HHMMSS.fffffff>Z_<instance><ending> */
 char *capture_blob_name(const struct capture *capture, const struct config *config,

@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "control/captures_internal.h"
 #include "filters/log.h"
 
-enum { TICK_MS = 5 };
+enum { TICK_MS = 5, SAVE_NS = 1000000000 };
 
 void refusal_set(struct refusal *refusal, int status, const char *code, const char *fmt, ...)
 {
@@ -68,11 +69,20 @@ struct capture *captures_holder(const struct captures *m, const char *connection
 	return NULL;
 }
 
+uint64_t captures_clock_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static void remove_capture(struct captures *m, struct capture *capture)
 {
 	for (struct capture **at = &m->list; *at != NULL; at = &(*at)->next) {
 		if (*at == capture) {
 			*at = capture->next;
+			captures_unlink(m, capture);
 			capture_free(capture);
 			return;
 		}
@@ -137,6 +147,28 @@ static void drop_expired(struct captures *m)
 	}
 }
 
+/* Said when it begins and when it is over. */
+static void check_disks(const struct captures *m)
+{
+	char scope[NAME_MAX_BYTES + 16];
+
+	for (struct capture *c = m->list; c != NULL; c = c->next) {
+		int error = c->store != NULL && c->slot >= 0 ? store_disk_error(c->store) : 0;
+
+		if ((error != 0) == (c->disk_error != 0))
+			continue;
+		c->disk_error = error;
+		if (error != 0)
+			log_error(
+				"The disk refuses the data of the capture on %s: %s; it loses records until "
+				"that works again.",
+				capture_scope_text(c, scope), strerror(error));
+		else
+			log_info("The disk takes the data of the capture on %s again.",
+				 capture_scope_text(c, scope));
+	}
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *ctx)
 {
 	struct captures *m = ctx;
@@ -145,7 +177,12 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
 	(void)what;
 	captures_check_ends(m);
 	captures_check_snapshots(m);
+	check_disks(m);
 	drop_expired(m);
+	if (captures_clock_ns() >= m->save_due_ns) {
+		captures_save_often(m);
+		m->save_due_ns = captures_clock_ns() + SAVE_NS;
+	}
 	if (m->shutdown_done != NULL)
 		captures_shutdown_step(m);
 }
@@ -195,11 +232,34 @@ struct captures *captures_open(struct event_base *base, struct config *config, s
 		error_set(err, "gatecapd could not start: out of memory.");
 		goto failed;
 	}
-	if (open_uploader(m, err) == 0 && captures_connect(m, err) == 0)
+	if (open_uploader(m, err) != 0 || captures_read_run(m, err) != 0)
+		goto failed;
+	captures_restore(m);
+	if (captures_connect(m, err) == 0)
 		return m;
 failed:
 	captures_close(m);
 	return NULL;
+}
+
+/* What goes on when gatecapd is started again stays in the state folder. */
+static void leave_capture(struct captures *m, struct capture *c)
+{
+	struct refusal refusal = {0};
+
+	(void)captures_refuse_at_end(m, &refusal);
+	answer_refused(&c->stopping, &refusal);
+	if (c->starting.done != NULL) { // it is told that nothing was started
+		answer_refused(&c->starting, &refusal);
+		remove_capture(m, c);
+		return;
+	}
+	if (c->store != NULL) {
+		store_keep(c->store);
+		(void)captures_save(m, c);
+	}
+	m->list = c->next;
+	capture_free(c);
 }
 
 void captures_close(struct captures *m)
@@ -213,14 +273,8 @@ void captures_close(struct captures *m)
 	if (m->tick != NULL)
 		event_free(m->tick);
 	captures_drop_snapshots(m);
-	while (m->list != NULL) {
-		struct refusal refusal = {0};
-
-		(void)captures_refuse_at_end(m, &refusal);
-		answer_refused(&m->list->starting, &refusal);
-		answer_refused(&m->list->stopping, &refusal);
-		remove_capture(m, m->list);
-	}
+	while (m->list != NULL)
+		leave_capture(m, m->list);
 	if (m->state_dir_fd >= 0)
 		(void)close(m->state_dir_fd);
 	free(m);

@@ -5,6 +5,7 @@
  *          through loop_post().
  * Rule:    one filter set is on its way to the dataplane at a time; what changes meanwhile goes with the
  *          next one.
+ * Crash:   each step is written to the state folder before it is taken (captures_files.c).
  * Stop:    the set without the capture is applied at a time T that the dataplane tells; when the merger
  *          has passed T, every record is in the store and the books are closed.
  */
@@ -83,8 +84,8 @@ const struct config *captures_config(const struct captures *captures);
  */
 int captures_reload(struct captures *captures, struct config *config, struct error *err);
 
-/* End: stop everything, write what is not delivered into the state folder as PCAP and report, then
- * call done().
+/* End soon: cut off what is under way, then call done().  captures_close() leaves everything in the state
+ * folder, and captures_open() takes it up again.
  */
 void captures_shutdown(struct captures *captures, void (*done)(void *ctx), void *ctx);
 

@@ -16,7 +16,7 @@ struct cJSON *captures_one_json(struct captures *m, const struct capture *captur
 	if (c->state == CAPTURE_SUCCEEDED)
 		sent = c->upload_bytes;
 	captures_read_tally(m, c);
-	return capture_json(c, m->config->n_ports, sent);
+	return capture_json(c, sent);
 }
 
 struct cJSON *captures_list_json(struct captures *m)

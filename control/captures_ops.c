@@ -57,14 +57,14 @@ static void refuse_limit(const struct captures *m, struct refusal *refusal)
 		m->config->captures.running_max, names);
 }
 
-/* The data of what runs is on its way into the state folder: it goes nowhere else any more. */
+/* What runs goes on when gatecapd is back; nothing is begun before. */
 bool captures_refuse_at_end(const struct captures *m, struct refusal *refusal)
 {
 	if (m->is_ending)
 		refusal_set(
 			refusal, 503, "ShuttingDown",
-			"gatecapd is ending; what runs is written to %s. Try again when it is back.",
-			m->config->control.state_dir);
+			"gatecapd is ending; what runs goes on when it is started again. Try again when "
+			"it is back.");
 	return m->is_ending;
 }
 
@@ -171,25 +171,40 @@ static void warn_shared_peer(const struct captures *m, struct capture *c)
 
 static int open_store(struct captures *m, struct capture *c, struct refusal *refusal)
 {
-	char name[sizeof(c->id) + 8];
 	const struct store_settings settings = {
 		.dir_fd = m->state_dir_fd,
-		.name = name,
+		.name = c->id,
 		.file_bytes_max = (uint64_t)c->data.file_mb * FILE_MB_BYTES,
 		.snap_bytes = c->data.snap_bytes,
 		.wall_offset_ns = dp_client_shared(m->dp)->wall_offset_ns,
 		.timestamps = m->config->captures.timestamps,
 		.reserve = true,
+		.is_durable = true,
 	};
 	struct error err = {0};
 
-	(void)snprintf(name, sizeof(name), "%s.data", c->id);
 	c->wall_offset_ns = settings.wall_offset_ns;
 	c->store = store_open(&settings, &err);
 	if (c->store != NULL)
 		return 0;
 	refusal_set(refusal, 507, "InsufficientStorage", "%s", err.text);
 	return -ENOSPC;
+}
+
+/* Before the capture itself is written down (captures_set.c): without its SAS URL that would have lost
+ * its target.
+ */
+static int keep_sas_url(struct captures *m, const struct capture *c, struct refusal *refusal)
+{
+	int rc = c->sas_url != NULL ? captures_save_sas(m, c) : 0;
+
+	if (rc != 0) {
+		captures_drop_sas(m, c);
+		refusal_set(refusal, 507, "InsufficientStorage",
+			    "The SAS URL cannot be written to %s: %s.",
+			    m->config->control.state_dir, strerror(-rc));
+	}
+	return rc;
 }
 
 static int free_slot(const struct captures *m)
@@ -211,15 +226,15 @@ static void start_now(struct captures *m, struct capture *c, struct answer *answ
 			&refusal, 503, "PacketCaptureLimitReached",
 			"A capture that was stopped just now is still being emptied: try again in a "
 			"second.");
+	c->slot = slot;
+	warn_shared_peer(m, c);
 	if (slot < 0 || check_scope(m, c->connection, &refusal) != 0 ||
-	    open_store(m, c, &refusal) != 0) {
+	    open_store(m, c, &refusal) != 0 || keep_sas_url(m, c, &refusal) != 0) {
 		capture_free(c);
 		answer_refused(answer, &refusal);
 		return;
 	}
-	warn_shared_peer(m, c);
 	captures_forget_finished(m, c->connection);
-	c->slot = slot;
 	c->starting = *answer;
 	c->next = m->list;
 	m->list = c;
@@ -270,6 +285,20 @@ static void start_with_sas(struct captures *m, struct capture *c, const char *sa
 	answer_refused(answer, &refusal);
 }
 
+/* Of this run, with the ports of now. */
+static struct capture *new_capture(const struct captures *m, const char *connection)
+{
+	struct capture *c = capture_new(connection);
+
+	if (c == NULL)
+		return NULL;
+	memcpy(c->run, m->run, sizeof(c->run));
+	c->n_ports = m->config->n_ports;
+	for (unsigned i = 0; i < c->n_ports; i++)
+		memcpy(c->port_names[i], m->config->ports[i].name, sizeof(c->port_names[i]));
+	return c;
+}
+
 void captures_start(struct captures *m, const struct start_request *request,
 		    const struct answer *answer)
 {
@@ -278,7 +307,7 @@ void captures_start(struct captures *m, const struct start_request *request,
 	struct capture *c = NULL;
 
 	if (check_scope(m, request->connection, &refusal) == 0) {
-		c = capture_new(request->connection);
+		c = new_capture(m, request->connection);
 		if (c == NULL)
 			refusal_set(&refusal, 503, "OutOfMemory",
 				    "gatecapd is out of memory: try again.");
@@ -298,27 +327,35 @@ void capture_started(struct captures *m, struct capture *c)
 {
 	char scope[NAME_MAX_BYTES + 16];
 
-	(void)m;
-	if (c->n_gaps > 0 && c->gaps[c->n_gaps - 1].to_ns == 0)
+	if (capture_has_open_gap(c))
 		c->gaps[c->n_gaps - 1].to_ns = wall_now_ns();
-	if (c->state != CAPTURE_STARTING)
+	if (c->state != CAPTURE_STARTING) {
+		(void)captures_save(m, c);
 		return;
+	}
 	c->state = CAPTURE_RUNNING;
+	(void)captures_save(m, c);
 	log_info("Capture %s on %s is running.", c->id, capture_scope_text(c, scope));
 	answer_ok(&c->starting, c);
+}
+
+void capture_start_refused(struct captures *m, struct capture *c, struct refusal *refusal)
+{
+	c->slot = -1;
+	c->state = CAPTURE_FAILED;
+	c->error = refusal->message;
+	captures_save_finished(m, c);
+	capture_drop_data(m, c);
+	answer_refused(&c->starting, refusal);
 }
 
 void capture_start_failed(struct captures *m, struct capture *c, const char *why)
 {
 	struct refusal refusal = {0};
 
-	(void)m;
-	c->slot = -1;
-	c->state = CAPTURE_FAILED;
-	error_set(&c->error, "The dataplane refused the capture: %s", why);
-	capture_drop_data(c);
-	refusal_set(&refusal, 503, "DataplaneUnavailable", "%s", c->error.text);
-	answer_refused(&c->starting, &refusal);
+	refusal_set(&refusal, 503, "DataplaneUnavailable", "The dataplane refused the capture: %s",
+		    why);
+	capture_start_refused(m, c, &refusal);
 }
 
 /* ---- stop ---- */
@@ -333,12 +370,15 @@ void capture_stopping(struct captures *m, struct capture *c, enum capture_aim ai
 	c->aim = aim;
 	c->state = CAPTURE_STOPPING;
 	c->stopped_ns = now_ns;
+	if (capture_has_open_gap(c))
+		c->gaps[c->n_gaps - 1].to_ns = now_ns;
 	if (seconds < SECONDS_RECOMMENDED)
 		faults_add(
 			&c->notes, "",
 			"The capture ran for %llu s; at least %d s are recommended, for shorter ones may "
 			"miss packets of slow components on the path.",
 			(unsigned long long)seconds, SECONDS_RECOMMENDED);
+	(void)captures_save(m, c);
 	log_info("Capture %s on %s is stopping.", c->id, capture_scope_text(c, scope));
 	captures_want_set(m);
 }
@@ -354,12 +394,19 @@ static void stop_now(struct captures *m, struct capture *c, enum capture_aim aim
 }
 
 /* The storage takes this URL: it is the capture's from now on, and its warnings are said, each once. */
-static void take_sas_url(struct capture *c, struct pending *pending)
+static void take_sas_url(struct captures *m, struct capture *c, struct pending *pending)
 {
 	char *old = c->sas_url;
+	int rc;
 
 	c->sas_url = pending->sas_url;
 	pending->sas_url = old;
+	rc = captures_save_sas(m, c);
+	if (rc != 0)
+		log_warning(
+			"Capture %s: its SAS URL cannot be written to %s: %s.  It is uploaded all "
+			"the same, but not after a crash.",
+			c->id, m->config->control.state_dir, strerror(-rc));
 	for (unsigned i = 0; i < pending->warnings.n; i++) {
 		const struct fault *warning = &pending->warnings.list[i];
 		bool is_known = false;
@@ -381,7 +428,7 @@ static void stop_probed(void *ctx, const struct upload_result *result)
 	if (captures_refuse_at_end(pending->m, &refusal)) {
 		answer_refused(&c->stopping, &refusal);
 	} else if (result->ok) {
-		take_sas_url(c, pending);
+		take_sas_url(pending->m, c, pending);
 		stop_now(pending->m, c, AIM_UPLOAD);
 		answer_ok(&c->stopping, c);
 	} else {
@@ -491,8 +538,10 @@ void captures_abort(struct captures *m, const char *connection, const struct ans
 	c->stopping = waiting;
 	if (c->state == CAPTURE_STOPPING) {
 		c->aim = AIM_ABORT; // capture_ended() comes
+		(void)captures_save(m, c);
 	} else if (c->state == CAPTURE_UPLOADING && c->upload_id > 0) {
 		c->aim = AIM_ABORT;
+		(void)captures_save(m, c);
 		upload_cancel(m->uploader, c->upload_id); // its done() comes
 	} else if (c->is_streaming) {
 		c->aim = AIM_ABORT; // the next read is refused, captures_download_done() comes

@@ -1,40 +1,44 @@
-/* captures_out.c - how a capture's data leaves: upload, download, snapshot, or the state folder.
+/* captures_out.c - how a capture's data leaves: upload, download or snapshot; and the end of gatecapd.
  *
  * A view of the finished store gives the PCAP's bytes in order; the same bytes whether they go to the
  * storage, to the CLI or to a file.  Data is deleted only when someone has said that it arrived whole.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "control/captures_internal.h"
 #include "filters/log.h"
 #include "control/loop_post.h"
 
-enum { COPY_BYTES = 1 << 16 };
+enum { SHUTDOWN_NS_MAX = 2000000000 }; // then whoever is not answered is refused
 
-void capture_drop_data(struct capture *c)
+void capture_drop_data(struct captures *m, struct capture *c)
 {
 	store_view_close(c->view);
 	c->view = NULL;
 	store_close(c->store);
 	c->store = NULL;
+	captures_drop_sas(m, c);
 	if (c->sas_url != NULL)
 		explicit_bzero(c->sas_url, strlen(c->sas_url));
 	free(c->sas_url);
 	c->sas_url = NULL;
 }
 
-static void set_state(struct capture *c, enum capture_state state)
+/* Written down before the data goes, if that is what follows. */
+static void set_state(struct captures *m, struct capture *c, enum capture_state state)
 {
 	char scope[NAME_MAX_BYTES + 16];
 
 	c->state = state;
+	if (capture_holds_scope(c))
+		(void)captures_save(m, c);
+	else
+		captures_save_finished(m, c);
 	if (c->error.text[0] != '\0')
 		log_warning("Capture %s on %s: %s: %s", c->id, capture_scope_text(c, scope),
 			    capture_state_name(state), c->error.text);
@@ -81,30 +85,32 @@ struct upload_end {
 	struct upload_result result;
 };
 
-static void finish_aborted(struct capture *c)
+static void finish_aborted(struct captures *m, struct capture *c)
 {
-	capture_drop_data(c);
 	error_set(&c->error, "Aborted on request: the data was deleted.");
-	set_state(c, CAPTURE_FAILED);
+	set_state(m, c, CAPTURE_FAILED);
+	capture_drop_data(m, c);
 	answer_ok(&c->stopping, c);
 }
 
 static void upload_ended(void *ctx)
 {
 	struct upload_end *end = ctx;
+	struct captures *m = end->m;
 	struct capture *c = end->capture;
 
 	c->upload_id = 0;
 	if (c->aim == AIM_ABORT) {
-		finish_aborted(c);
+		finish_aborted(m, c);
 	} else if (end->result.ok) {
 		(void)snprintf(c->md5, sizeof(c->md5), "%s", end->result.md5[0]);
 		c->error.text[0] = '\0';
-		capture_drop_data(c);
-		set_state(c, CAPTURE_SUCCEEDED);
-	} else {
+		set_state(m, c, CAPTURE_SUCCEEDED);
+		capture_drop_data(m, c);
+	} else if (
+		!m->is_ending) { // else it was cut off by us, and is begun again at the next start
 		sentence_set(&c->error, end->result.err.text);
-		set_state(c, CAPTURE_UPLOAD_FAILED);
+		set_state(m, c, CAPTURE_UPLOAD_FAILED);
 	}
 	free(end);
 }
@@ -167,7 +173,9 @@ static void begin_upload(struct captures *m, struct capture *c)
 	struct faults ignored = {0}; // said when the URL was tried
 	struct sas sas;
 
-	if (captures_parse_sas(m, c->sas_url, &sas, &ignored, &refusal) != 0) {
+	if (c->sas_url == NULL) {
+		error_set(&c->error, "The SAS URL is not known any more: stop again with one.");
+	} else if (captures_parse_sas(m, c->sas_url, &sas, &ignored, &refusal) != 0) {
 		c->error = refusal.message; // it was good a moment ago: it has expired
 	} else {
 		if (start_upload(m, c, &sas) != 0)
@@ -175,26 +183,56 @@ static void begin_upload(struct captures *m, struct capture *c)
 		sas_fini(&sas);
 	}
 	faults_fini(&ignored);
-	set_state(c, c->upload_id > 0 ? CAPTURE_UPLOADING : CAPTURE_UPLOAD_FAILED);
+	set_state(m, c, c->upload_id > 0 ? CAPTURE_UPLOADING : CAPTURE_UPLOAD_FAILED);
+}
+
+struct sync {
+	struct captures *m;
+	struct store *store; // held
+};
+
+static void sync_store(void *ctx)
+{
+	(void)store_sync(((struct sync *)ctx)->store); // what fails is told when it is read
+}
+
+static void store_synced(void *ctx)
+{
+	store_close(((struct sync *)ctx)->store);
+	free(ctx);
+}
+
+/* The last record is in: from now on the data shall survive a power loss, too. */
+void capture_sync(struct captures *m, const struct capture *c)
+{
+	struct sync *sync;
+
+	if (m->config->captures.sync_ms == 0 || c->aim == AIM_ABORT)
+		return;
+	sync = malloc(sizeof(*sync));
+	if (sync == NULL)
+		return;
+	*sync = (struct sync){m, c->store};
+	store_hold(sync->store);
+	if (loop_work(m->base, sync_store, store_synced, sync) != 0)
+		store_synced(sync);
 }
 
 void capture_ended(struct captures *m, struct capture *c)
 {
 	c->error.text[0] = '\0';
 	if (c->aim == AIM_ABORT) {
-		finish_aborted(c);
+		finish_aborted(m, c);
 		return;
 	}
 	if (open_view(m, c) != 0) {
 		if (c->error.text[0] == '\0')
 			error_set(&c->error, "The report could not be written: out of memory.");
-		set_state(c, CAPTURE_UPLOAD_FAILED);
+		set_state(m, c, CAPTURE_UPLOAD_FAILED);
 	} else if (c->aim == AIM_UPLOAD) {
 		begin_upload(m, c);
-	} else if (c->aim == AIM_DOWNLOAD) {
-		set_state(c, CAPTURE_UPLOADING);
 	} else {
-		set_state(c, CAPTURE_UPLOAD_FAILED); // kept: captures_shutdown_step() writes it out
+		set_state(m, c, CAPTURE_UPLOADING);
 	}
 }
 
@@ -240,18 +278,18 @@ void captures_download_done(struct captures *m, struct capture *c, bool ok)
 	unsigned char md5[EVP_MAX_MD_SIZE];
 	unsigned n = 0;
 
-	(void)m;
 	c->is_streaming = false;
 	if (c->aim == AIM_ABORT) {
-		finish_aborted(c);
+		finish_aborted(m, c);
 		return;
 	}
 	if (ok && EVP_DigestFinal_ex(c->digest, md5, &n) == 1) {
 		for (unsigned i = 0; i < n && i < 16; i++)
 			(void)snprintf(c->md5 + 2 * (size_t)i, 3, "%02x", md5[i]);
-	} else {
+		(void)captures_save(m, c); // it can be finished by the next gatecapd, too
+	} else if (!m->is_ending) {
 		error_set(&c->error, "The download was cut off; the data is kept: stop again.");
-		set_state(c, CAPTURE_UPLOAD_FAILED);
+		set_state(m, c, CAPTURE_UPLOAD_FAILED);
 	}
 }
 
@@ -277,8 +315,8 @@ int captures_finish(struct captures *m, const char *connection, const char *md5,
 			md5, c->md5);
 		return -EINVAL;
 	}
-	capture_drop_data(c);
-	set_state(c, CAPTURE_SUCCEEDED);
+	set_state(m, c, CAPTURE_SUCCEEDED);
+	capture_drop_data(m, c);
 	return 0;
 }
 
@@ -402,76 +440,28 @@ void captures_snapshot(struct captures *m, const char *connection,
 
 /* ---- shutdown ---- */
 
-static int write_file(int dir_fd, const char *name, int (*read)(void *, void *, size_t), void *ctx,
-		      uint64_t n_bytes)
-{
-	uint8_t buf[COPY_BYTES];
-	int fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int rc = fd < 0 ? -errno : 0;
-
-	while (rc == 0 && n_bytes > 0) {
-		size_t n = n_bytes < sizeof(buf) ? (size_t)n_bytes : sizeof(buf);
-
-		rc = read(ctx, buf, n);
-		if (rc == 0 && write(fd, buf, n) != (ssize_t)n)
-			rc = -EIO;
-		n_bytes -= n;
-	}
-	if (rc == 0 && fsync(fd) != 0)
-		rc = -errno;
-	if (fd >= 0)
-		(void)close(fd);
-	return rc;
-}
-
-/* Data that nobody has fetched goes into the state folder, as PCAP and report. */
-static void write_out(struct captures *m, struct capture *c)
-{
-	char name[sizeof(c->id) + 8], scope[NAME_MAX_BYTES + 16];
-	int rc = open_view(m, c);
-
-	if (rc == 0) {
-		(void)snprintf(name, sizeof(name), "%s.json", c->id);
-		rc = write_file(m->state_dir_fd, name, read_report, c, strlen(c->report));
-		(void)snprintf(name, sizeof(name), "%s.pcap", c->id);
-	}
-	if (rc == 0)
-		rc = write_file(m->state_dir_fd, name, read_view, c, store_view_bytes(c->view));
-	if (rc == 0) {
-		log_warning(
-			"The capture on %s was not fetched before gatecapd ended: it is in %s/%s.",
-			capture_scope_text(c, scope), m->config->control.state_dir, name);
-		capture_drop_data(c);
-	} else {
-		log_error("The capture on %s could not be written to %s: %s.",
-			  capture_scope_text(c, scope), m->config->control.state_dir,
-			  strerror(-rc));
-	}
-}
-
 void captures_shutdown(struct captures *m, void (*done)(void *ctx), void *ctx)
 {
 	m->is_ending = true;
 	m->shutdown_done = done;
 	m->shutdown_ctx = ctx;
-	for (struct capture *c = m->list; c != NULL; c = c->next) {
-		if (c->state == CAPTURE_RUNNING || c->state == CAPTURE_STARTING)
-			capture_stopping(m, c, AIM_KEEP);
-		else if (c->state == CAPTURE_STOPPING && c->aim != AIM_ABORT)
-			c->aim = AIM_KEEP; // an upload would only begin now
-		else if (c->upload_id > 0)
+	m->shutdown_late_ns = captures_clock_ns() + SHUTDOWN_NS_MAX;
+	for (struct capture *c = m->list; c != NULL; c = c->next)
+		if (c->upload_id > 0)
 			upload_cancel(m->uploader, c->upload_id);
-	}
+}
+
+/* An upload is being cut off, or a start is being answered. */
+static bool is_busy(const struct captures *m, const struct capture *c)
+{
+	return c->upload_id > 0 || (c->starting.done != NULL && m->is_up);
 }
 
 void captures_shutdown_step(struct captures *m)
 {
 	for (const struct capture *c = m->list; c != NULL; c = c->next)
-		if (c->state == CAPTURE_STOPPING || c->upload_id > 0)
+		if (is_busy(m, c) && captures_clock_ns() < m->shutdown_late_ns)
 			return;
-	for (struct capture *c = m->list; c != NULL; c = c->next)
-		if (c->store != NULL)
-			write_out(m, c);
 	m->shutdown_done(m->shutdown_ctx);
 	m->shutdown_done = NULL;
 }

@@ -3,6 +3,9 @@
  * The dataplane's books are read where they lie: its memory stays mapped until down() has returned,
  * even when its process is gone.  After a crash the records that were counted but not published are
  * taken out of the books again: nobody can say whether they were ever whole.
+ *
+ * When we go and the dataplane stays nothing is closed: what the watermarks allow is merged and
+ * committed, the rest waits in the rings for the next gatecapd (captures_restore.c).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,15 +17,7 @@
 #include "filters/log.h"
 #include "control/set_build.h"
 
-enum { DRAIN_MS_MAX = 2000, RETRY_NS = 1000000000 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
+enum { DRAIN_MS_MAX = 2000, RETRY_NS = 1000000000, LEAVE_NS_MAX = 500000000 };
 
 static uint64_t load(const _Atomic uint64_t *counter)
 {
@@ -106,7 +101,33 @@ static unsigned gather(struct captures *m, struct set_source_capture *out)
 	return n;
 }
 
-/* The set has gone: mark who is in it, and who is not any more. */
+/* Slot, generation and dataplane of those who are new in the next set, written down before it goes. */
+static void prepare_new(struct captures *m, uint64_t generation)
+{
+	const struct shared_header *shared = dp_client_shared(m->dp);
+
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
+		struct capture *c = m->slots[slot];
+		struct refusal refusal = {0};
+
+		if (c == NULL || !is_wanted(c) || c->is_sent)
+			continue;
+		c->epoch = shared->boot_id;
+		c->first_generation = generation;
+		for (unsigned port = 0; port < shared->n_ports; port++) // again when it is applied
+			c->nic_base[port] = load(&shared->ports[port].lost_nic);
+		if (captures_save(m, c) == 0 || c->state != CAPTURE_STARTING)
+			continue;
+		refusal_set(
+			&refusal, 507, "InsufficientStorage",
+			"The capture's file %s.capture cannot be written to %s: is the disk full?",
+			c->id, m->config->control.state_dir);
+		m->slots[slot] = NULL;
+		capture_start_refused(m, c, &refusal);
+	}
+}
+
+/* The set goes: mark who is in it, and who is not any more. */
 static void mark_sent(struct captures *m, uint64_t generation)
 {
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
@@ -132,14 +153,16 @@ static void send_set(struct captures *m)
 	void *set;
 	int rc;
 
-	if (!m->is_up || m->is_set_pending || !m->is_set_wanted || now_ns() < m->set_retry_ns)
+	if (!m->is_up || m->is_set_pending || !m->is_set_wanted ||
+	    captures_clock_ns() < m->set_retry_ns)
 		return;
+	prepare_new(m, source.generation);
 	source.n_captures = gather(m, captures);
 	source.resolved = resolver_peers(m->resolver, &source.n_resolved);
 	set = set_build(&source, &bytes);
 	if (set == NULL) {
 		log_error("A filter set could not be built: out of memory; trying again.");
-		m->set_retry_ns = now_ns() + RETRY_NS;
+		m->set_retry_ns = captures_clock_ns() + RETRY_NS;
 		return;
 	}
 	// Before it goes: the first record may come before we are told.
@@ -172,14 +195,15 @@ static void on_applied(void *ctx, uint64_t generation, uint64_t time_ns)
 
 		if (c == NULL)
 			continue;
-		if (c->is_sent && (c->state == CAPTURE_STARTING ||
-				   (c->n_gaps > 0 && c->gaps[c->n_gaps - 1].to_ns == 0))) {
+		if (c->is_sent && c->first_generation == generation)
 			for (unsigned port = 0; port < shared->n_ports; port++)
 				c->nic_base[port] = load(&shared->ports[port].lost_nic);
+		if (c->is_sent && (c->state == CAPTURE_STARTING || capture_has_open_gap(c))) {
 			capture_started(m, c);
 		} else if (c->state == CAPTURE_STOPPING && c->is_left_out && c->end_ns == 0) {
 			read_nic(m, c);
 			c->end_ns = time_ns;
+			(void)captures_save(m, c);
 		}
 	}
 	send_set(m);
@@ -194,15 +218,18 @@ static void on_refused(void *ctx, uint64_t generation, const char *why)
 	m->is_set_pending = false;
 	m->is_set_wanted =
 		true; // a stop in it must get through; without what was refused, or later
-	m->set_retry_ns = now_ns() + RETRY_NS;
+	m->set_retry_ns = captures_clock_ns() + RETRY_NS;
 	log_error("The dataplane refused a filter set: %s", why);
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
 		struct capture *c = m->slots[slot];
 
 		if (c == NULL)
 			continue;
-		c->is_left_out = false;
-		if (c->state == CAPTURE_STARTING) {
+		if (c->state == CAPTURE_STOPPING && c->end_ns == 0)
+			c->is_left_out = false;
+		if (c->first_generation == generation)
+			c->is_sent = false;
+		if (c->state == CAPTURE_STARTING && !c->is_sent) {
 			merge_set_store(m->merger, slot, NULL, 0);
 			m->slots[slot] = NULL;
 			capture_start_failed(m, c, why);
@@ -219,7 +246,11 @@ static void on_up(void *ctx)
 	unsigned n = dp_client_rings(m->dp, rings);
 
 	m->merger = merge_open(rings, n, dp_client_shared(m->dp)->boot_id);
-	m->merge_thread = m->merger != NULL ? merge_thread_start(m->merger, 0) : NULL;
+	if (m->merger != NULL)
+		captures_attach(m); // before the first record is dealt
+	m->merge_thread = m->merger != NULL
+				  ? merge_thread_start(m->merger, m->config->captures.sync_ms)
+				  : NULL;
 	if (m->merge_thread == NULL) {
 		log_error("gatecapd cannot go on: out of memory.");
 		abort();
@@ -233,49 +264,57 @@ static void on_up(void *ctx)
 	captures_want_set(m);
 }
 
+/* Merge to the end of what may be merged, commits included; not after late_ns. */
+static void merge_rest(struct merger *merger, uint64_t late_ns)
+{
+	uint64_t n;
+
+	do {
+		n = merge_step(merger, UINT64_MAX);
+		merge_commit(merger);
+	} while (n > 0 && captures_clock_ns() < late_ns);
+}
+
 /* Bring everything that was published into the stores. */
 static void drain(struct captures *m)
 {
 	const struct timespec ms = {.tv_nsec = 1000000};
 
-	merge_ignore_watermarks(m->merger);
+	if (!dp_client_is_alive(m->dp))
+		merge_ignore_watermarks(m->merger);
 	for (unsigned i = 0; i < DRAIN_MS_MAX && merge_waiting_bytes(m->merger) > 0; i++)
 		(void)nanosleep(&ms, NULL);
 	merge_thread_stop(m->merge_thread);
-	while (merge_step(m->merger, UINT64_MAX) > 0)
-		merge_commit(m->merger);
+	merge_rest(m->merger, captures_clock_ns() + LEAVE_NS_MAX);
 }
 
 /* Close the books of the dataplane that is gone; see the top of the file. */
-static void settle_books(struct captures *m, struct capture *c)
+static void close_books(struct captures *m, struct capture *c)
 {
 	struct store_counts counts = {0};
 
 	captures_read_tally(m, c);
-	for (unsigned port = 0; port < PORTS_MAX; port++) {
-		struct port_tally *base = &c->base.ports[port], *last = &c->last.ports[port];
+	merge_set_store(m->merger, (unsigned)c->slot, NULL, 0);
+	capture_settle(c, store_count(c->store, &counts) == 0 ? &counts : NULL);
+	if (c->state == CAPTURE_RUNNING)
+		capture_add_gap(c, wall_now_ns(), 0, GAP_DATAPLANE_DOWN);
+	if (c->state == CAPTURE_STOPPING && c->end_ns == 0)
+		c->end_ns = 1; // nothing more can come
+	c->is_sent = c->is_left_out = false;
+	c->epoch = c->first_generation = 0;
+	(void)captures_save(m, c);
+}
 
-		if (last->received < last->recorded + last->ring_full)
-			last->received = last->recorded + last->ring_full;
-		base->received += last->received;
-		base->recorded += last->recorded;
-		base->ring_full += last->ring_full;
-		base->lost_nic += last->lost_nic;
-	}
-	for (unsigned k = 0; k < CLASS_COUNT; k++)
-		c->base.classes[k] += c->last.classes[k];
-	if (c->base.lost_first_ns == 0)
-		c->base.lost_first_ns = c->last.lost_first_ns;
-	if (c->last.lost_last_ns != 0)
-		c->base.lost_last_ns = c->last.lost_last_ns;
-	c->last = (struct worker_tally){0};
-	if (store_count(c->store, &counts) != 0)
-		return;
-	for (unsigned port = 0; port < PORTS_MAX; port++) {
-		uint64_t vanished = capture_ledger(c, port, &counts).in_flight;
-
-		c->base.ports[port].recorded -= vanished;
-		c->base.ports[port].received -= vanished;
+/* We go: commit what may be merged, and leave the rest where it is.  captures_close() keeps the stores. */
+static void leave(struct captures *m)
+{
+	merge_thread_stop(m->merge_thread);
+	merge_rest(m->merger, captures_clock_ns() + LEAVE_NS_MAX);
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
+		if (m->slots[slot] == NULL)
+			continue;
+		captures_read_tally(m, m->slots[slot]);
+		merge_set_store(m->merger, slot, NULL, 0);
 	}
 }
 
@@ -285,19 +324,13 @@ static void on_down(void *ctx)
 
 	if (!m->is_up)
 		return;
-	drain(m);
-	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
-		struct capture *c = m->slots[slot];
-
-		if (c == NULL)
-			continue;
-		merge_set_store(m->merger, slot, NULL, 0);
-		settle_books(m, c);
-		if (c->state == CAPTURE_RUNNING && c->n_gaps < GAPS_MAX)
-			c->gaps[c->n_gaps++] = (struct gap){wall_now_ns(), 0, "dataplane_down"};
-		if (c->state == CAPTURE_STOPPING && c->end_ns == 0)
-			c->end_ns = 1; // nothing more can come
-		c->is_sent = c->is_left_out = false;
+	if (m->is_closing && dp_client_is_alive(m->dp)) {
+		leave(m);
+	} else {
+		drain(m);
+		for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+			if (m->slots[slot] != NULL)
+				close_books(m, m->slots[slot]);
 	}
 	merge_close(m->merger);
 	m->merger = NULL;
@@ -312,7 +345,11 @@ void captures_check_ends(struct captures *m)
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
 		struct capture *c = m->slots[slot];
 
-		if (c == NULL || c->state != CAPTURE_STOPPING)
+		if (c == NULL)
+			continue;
+		if (c->is_waiting && !m->is_up && dp_client_is_absent(m->dp))
+			capture_lose_dataplane(m, c);
+		if (c->state != CAPTURE_STOPPING || c->is_waiting)
 			continue;
 		if (!m->is_up && c->end_ns == 0)
 			c->end_ns = 1; // it cannot be told, and records nothing
@@ -321,8 +358,10 @@ void captures_check_ends(struct captures *m)
 		captures_read_tally(m, c);
 		if (m->is_up)
 			merge_set_store(m->merger, slot, NULL, 0);
+		capture_settle_cut(c);
 		m->slots[slot] = NULL;
 		c->slot = -1;
+		capture_sync(m, c);
 		capture_ended(m, c);
 	}
 	if (m->is_set_wanted)

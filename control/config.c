@@ -23,6 +23,7 @@ enum {
 	RING_BYTES_DEFAULT = 64 << 20,
 	MEMORY_MB_DEFAULT = 256,
 	RETENTION_DAYS_DEFAULT = 7,
+	SYNC_MS_DEFAULT = 1000,
 	BLOCK_BYTES_DEFAULT = 8 << 20,
 	OVPN_PORT = 1194,
 	HTTPS_PORT = 443,
@@ -177,7 +178,8 @@ int config_defaults(struct config *out)
 			    .group = "gatecap"},
 		.captures = {.running_max = CAPTURES_MAX,
 			     .filters_per_capture_max = 1,
-			     .retention_days = RETENTION_DAYS_DEFAULT},
+			     .retention_days = RETENTION_DAYS_DEFAULT,
+			     .sync_ms = SYNC_MS_DEFAULT},
 		.upload = {.block_bytes = BLOCK_BYTES_DEFAULT, .instance = "0"},
 	};
 

@@ -100,6 +100,7 @@ struct config {
 		unsigned filters_per_capture_max; // max_filters_per_capture, 1-3, default 1
 		unsigned retention_days;	  // default 7
 		enum timestamps timestamps;	  // default micro
+		unsigned sync_ms; // how often stores are made to survive a power loss; 0: never
 	} captures;
 	struct {
 		char **allowed_hosts; // host names or ".suffix"; default the Azure blob suffixes

@@ -21,6 +21,7 @@ enum {
 	MEMORY_MB_MIN = 64,
 	MEMORY_MB_MAX = 1 << 20,
 	RETENTION_DAYS_MAX = 3650,
+	SYNC_MS_MAX = 60000,
 	BLOCK_BYTES_MIN = 64 << 10,
 	BLOCK_BYTES_MAX = 100 << 20, // one buffer an upload
 	PROTOCOL_TCP = 6,
@@ -326,6 +327,7 @@ static const struct config_key captures_keys[] = {
 	 .max = RETENTION_DAYS_MAX},
 	{"timestamps", config_read_word, FIELD(config, captures.timestamps),
 	 .words = timestamp_words},
+	{"sync_ms", config_read_integer, FIELD(config, captures.sync_ms), .max = SYNC_MS_MAX},
 };
 
 static const struct config_key upload_keys[] = {

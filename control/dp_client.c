@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,7 @@ struct dp_client {
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 	int fd;
 	bool was_refused_busy; // said once, not four times a second
+	bool is_alive, is_absent;
 	struct shared_header *shared;
 	uint64_t shared_bytes; // without the rings' data
 	struct ring_tail *tails;
@@ -62,11 +64,20 @@ static void try_later(struct dp_client *c)
 	(void)event_add(c->retry, &later);
 }
 
+/* Its death closes its end of the socket, whatever we have read of it. */
+static bool has_peer(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+
+	return fd >= 0 && poll(&p, 1, 0) == 0;
+}
+
 static void disconnect(struct dp_client *c)
 {
 	if (c->readable != NULL)
 		event_free(c->readable);
 	c->readable = NULL;
+	c->is_alive = has_peer(c->fd);
 	if (c->fd >= 0)
 		(void)close(c->fd);
 	c->fd = -1;
@@ -235,8 +246,13 @@ static void on_retry(evutil_socket_t fd, short what, void *ctx)
 	(void)what;
 	memcpy(address.sun_path, c->path, sizeof(address.sun_path));
 	c->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-	    send(c->fd, &hello, sizeof(hello), MSG_NOSIGNAL) != sizeof(hello)) {
+	c->is_absent = false;
+	if (c->fd >= 0 && connect(c->fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+		c->is_absent = errno == ECONNREFUSED || errno == ENOENT;
+		disconnect(c);
+		return;
+	}
+	if (c->fd < 0 || send(c->fd, &hello, sizeof(hello), MSG_NOSIGNAL) != sizeof(hello)) {
 		disconnect(c);
 		return;
 	}
@@ -272,6 +288,16 @@ void dp_client_close(struct dp_client *c)
 	disconnect(c);
 	event_free(c->retry);
 	free(c);
+}
+
+bool dp_client_is_alive(const struct dp_client *c)
+{
+	return c->is_alive;
+}
+
+bool dp_client_is_absent(const struct dp_client *c)
+{
+	return c->is_absent;
 }
 
 const struct shared_header *dp_client_shared(const struct dp_client *c)

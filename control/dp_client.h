@@ -10,6 +10,7 @@
 #ifndef GATECAP_CONTROL_DP_CLIENT_H
 #define GATECAP_CONTROL_DP_CLIENT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "dataplane/ring.h"
@@ -32,6 +33,12 @@ struct dp_events {
 struct dp_client *dp_client_open(struct event_base *base, const char *path,
 				 const struct dp_events *events);
 void dp_client_close(struct dp_client *client);
+
+/* Within down(): is it only the connection that ended? */
+bool dp_client_is_alive(const struct dp_client *client);
+
+/* Not connected, and nobody listened at the last try: the dataplane of before is gone. */
+bool dp_client_is_absent(const struct dp_client *client);
 
 /* The dataplane's memory, or NULL when it is not connected. */
 const struct shared_header *dp_client_shared(const struct dp_client *client);

@@ -1,7 +1,7 @@
 /* gatecapd.c - the control daemon's main: arguments, configuration, event loop, signals.
  *
- * Only this file exits.  SIGTERM and SIGINT end it cleanly: captures are stopped, drained and written
- * to the state folder.  SIGHUP reads gateway and connections again.
+ * Only this file exits.  SIGTERM and SIGINT end it cleanly: what runs goes on when it is started again.
+ * SIGHUP reads gateway and connections again.
  */
 #include <event2/event.h>
 #include <event2/thread.h>
@@ -128,7 +128,7 @@ static void on_term(evutil_socket_t signal, short what, void *ctx)
 	if (d->is_ending)
 		return;
 	d->is_ending = true;
-	log_info("gatecapd ends; captures are written out.");
+	log_info("gatecapd ends; what runs goes on when it is started again.");
 	captures_shutdown(d->captures, shutdown_done, d);
 }
 

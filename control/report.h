@@ -49,8 +49,13 @@ uint64_t ledger_lost(const struct ledger *ledger);
 /* A stretch of time of which nobody knows what was missed. */
 struct gap {
 	uint64_t from_ns, to_ns; // wall clock; to 0: not over yet
-	const char *cause;
+	const char *cause;	 // of GAP_LIST
 };
+
+/* Why nobody knows. */
+#define GAP_DATAPLANE_DOWN "dataplane_down" /* its rings went with it */
+#define GAP_CONTROL_DOWN   "control_down" /* rings were emptied, and what was in them is not there */
+#define GAP_REBOOT	   "reboot"	  /* the capture ended with the machine */
 
 enum { GAPS_MAX = 32 };
 

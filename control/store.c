@@ -142,6 +142,7 @@ struct store *store_new(const struct store_settings *settings, uint32_t segment_
 	s->fd = s->index_fd = -1;
 	atomic_init(&s->n_users, 1);
 	(void)pthread_mutex_init(&s->lock, NULL);
+	(void)pthread_mutex_init(&s->sync_lock, NULL);
 	s->settings = *settings;
 	s->settings.name = NULL;
 	s->segment_bytes = segment_bytes;
@@ -220,6 +221,7 @@ void store_close(struct store *s)
 	if (s->dir_fd >= 0)
 		(void)close(s->dir_fd);
 	(void)pthread_mutex_destroy(&s->lock);
+	(void)pthread_mutex_destroy(&s->sync_lock);
 	free(s->summed);
 	free(s->image);
 	free(s->index_name);

@@ -128,8 +128,8 @@ void store_flush(struct store *store);
  */
 int store_commit(struct store *store, const struct store_mark *mark);
 
-/* Make the last commit survive a power loss.  One caller at a time, without the lock; may take long: the
- * segments that are new since the last sync are read.
+/* Make the last commit survive a power loss.  Any thread, without the lock; may take long: the segments
+ * that are new since the last sync are read.
  */
 int store_sync(struct store *store);
 

@@ -174,14 +174,16 @@ int store_sync(struct store *s)
 		return 0;
 	image = malloc(s->slot_bytes);
 	buf = malloc(s->segment_bytes);
+	(void)pthread_mutex_lock(&s->sync_lock);
 	if (image != NULL && buf != NULL)
 		rc = sync_image(s, image, buf);
-	free(image);
-	free(buf);
 	if (rc == 0)
 		s->sync_slot = s->sync_slot == INDEX_SLOTS_COMMIT ? INDEX_SLOTS_COMMIT + 1
 								  : INDEX_SLOTS_COMMIT;
+	(void)pthread_mutex_unlock(&s->sync_lock);
 	atomic_store_explicit(&s->sync_error, -rc, memory_order_relaxed);
+	free(image);
+	free(buf);
 	return rc;
 }
 

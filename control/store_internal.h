@@ -79,7 +79,8 @@ struct store {
 	_Atomic unsigned n_users;
 	_Atomic bool is_kept;
 	pthread_mutex_t lock;
-	_Atomic unsigned n_waiting;	// for the lock, the merge thread not counted
+	pthread_mutex_t sync_lock;  // held for the length of a sync: they take their slots in turn
+	_Atomic unsigned n_waiting; // for the lock, the merge thread not counted
 	struct store_settings settings; // name and dir_fd are not kept
 	int dir_fd, fd;
 	char *data_name;
@@ -105,7 +106,7 @@ struct store {
 	uint32_t image_bytes, slot_bytes;
 	bool is_suspended; // the disk refused: records are lost until the next commit
 	_Atomic int disk_error, sync_error;
-	struct summed *summed; // by place; the one who syncs
+	struct summed *summed; // by place; under sync_lock
 };
 
 /* pwrite() until all n bytes are written.  0, or -errno. */

@@ -5,7 +5,8 @@
  * and therefore does as little as it can.
  * systemd can take its place with a unit for each process.
  *
- * Stop: control first, so that it takes what is still in the rings, then the dataplane.
+ * Stop: the dataplane first, so that control sees its end and takes what is still in the rings; then
+ * control.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -442,8 +443,8 @@ int main(int argc, char **argv)
 		return EXIT_FAILED;
 	start_control(&s);
 	watch(&s);
-	is_clean = stop(&s, &s.control);
-	is_clean &= stop(&s, &s.dataplane);
+	is_clean = stop(&s, &s.dataplane);
+	is_clean &= stop(&s, &s.control);
 	log_info("Stopped.");
 	return is_clean ? EXIT_OK : EXIT_FAILED;
 }

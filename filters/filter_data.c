@@ -465,7 +465,8 @@ int filter_data_parse(const char *text, size_t len, const struct filter_data_rul
 		*out = data;
 		return 0;
 	}
-	root = json_parse(text, len, FILTER_DATA_BYTES_MAX, faults);
+	root = json_parse(text, len, rules->len_max > 0 ? rules->len_max : FILTER_DATA_BYTES_MAX,
+			  faults);
 	if (root == NULL)
 		return -EINVAL;
 	read_document(&p, root, &data);

@@ -53,6 +53,7 @@ struct filter_data {
 struct filter_data_rules {
 	unsigned filters_max;		  // the appliance's max_filters_per_capture, 1-3
 	bool single_direction_by_default; // true on the vWAN routes
+	size_t len_max; // 0: FILTER_DATA_BYTES_MAX; normalised documents may be longer
 };
 
 /* Parse and check the `len` bytes at `text` (need not be NUL-terminated; NULL or blank = defaults).

@@ -1,0 +1,483 @@
+#!/usr/bin/env python3
+"""test_live_restart.py - captures that outlive gatecapd, the dataplane, the supervisor and a reboot.
+
+    test_live_restart.py BIN_DIR GATECAPD_ASAN [unittest arguments]
+
+The traffic is numbered ESP packets that are played once at their own pace; what is recorded has each of
+them once if nothing but gatecapd died. The sanitizer build, but where time counts.
+"""
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import pwd
+import shutil
+import signal
+import struct
+
+from live import (API, ARP, Appliance, Frame, Live, UnixConnection, assert_opens_clean, base_config,
+                  content, main, primed, read_pcap, scope_path, until)
+from fault_proxy import FaultProxy
+
+HELD = {"kind": "hold"}
+PER_SECOND = 4000
+WHOLE = {"MaxPacketBufferSize": 1500, "MaxFileSize": 20}
+
+
+def esp_frames(seconds, per_second=PER_SECOND):
+    """ESP from site-a's peer (10.0.9.2), numbered in SPI and sequence; every other one is a stranger's."""
+    frames = []
+    for n in range(int(seconds * per_second)):
+        source = bytes([10, 0, 9, 2]) if n % 2 else bytes([198, 18, 0, 1])
+        body = struct.pack("!II", 0x1000, n) + bytes([n % 251]) * (40 + n % 300)
+        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), n & 0xffff, 0, 64, 50, 0, source,
+                           bytes([203, 0, 113, 2]))
+        data = bytes.fromhex("0200000000020200000000010800") + head + body
+        frames.append(Frame(n * 10**9 // per_second, data, len(data)))
+    return frames
+
+
+class Restart(Live):
+    seconds = 1.5
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.frames = esp_frames(cls.seconds)
+        cls.config = base_config(wan=("outer", cls.file("esp.pcap", primed(cls.frames, 0.3))))
+
+    def appliance(self, **more):
+        return self.enterContext(Appliance(self.config, asan=True, **more))
+
+    def kill_gatecapd(self, gw, how=signal.SIGKILL):
+        old = gw.kill("gatecapd", how)
+        until(lambda: gw.pid_of("gatecapd") not in (0, old), "a new gatecapd")
+        gw.wait_ready()
+
+    def kill_all(self, gw):
+        """As a power cut does; the kernel's memory of the files stays."""
+        gw.supervisor.send_signal(signal.SIGSTOP)
+        children = gw.pids()[1:]
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+        gw.supervisor.kill()
+        gw.supervisor.wait()
+        until(lambda: not any(is_alive(pid) for pid in children), "all are dead")
+
+    def reboot(self, gw):
+        """What is in the runtime folder does not outlive it."""
+        shutil.rmtree(gw.path("run"))
+        os.mkdir(gw.path("run"))
+        shutil.chown(gw.path("run"), "gatecap", "gatecap")
+        gw.launch()
+
+    def names(self, gw, *endings):
+        return sorted(name for name in os.listdir(gw.state_dir) if name.endswith(endings))
+
+    def saved(self, gw, capture_id):
+        with open(os.path.join(gw.state_dir, capture_id + ".capture"), encoding="utf-8") as text:
+            return json.load(text)
+
+    def assert_no_data(self, gw):
+        until(lambda: not self.names(gw, ".data", ".index", ".sas", ".new", ".tally"),
+              "only the captures' own files are left")
+
+    def wanted(self, connection=None):
+        return content(f for n, f in enumerate(self.frames) if connection is None or n % 2)
+
+    def assert_whole(self, data, report, connection=None):
+        """Nothing lost, nothing twice, nothing invented."""
+        frames = [f for f in read_pcap(data) if f.data != ARP.data]
+        self.assertEqual(content(frames), self.wanted(connection))
+        self.assertTrue(all(a.time_ns <= b.time_ns for a, b in zip(frames, frames[1:])), "in order")
+        self.assertEqual((report["exact"], report["gaps"]), (True, []))
+        self.assert_books_balance(report)
+        self.assertEqual(report["in_file"], len(frames))
+
+    def assert_cut(self, data, report, *causes, played=1):
+        """With gaps, and what is there is right."""
+        frames = read_pcap(data)
+        wanted = self.wanted(report.get("connection"))
+        self.assertGreater(len(frames), 0)
+        for frame, n in content(frames).items():
+            self.assertLessEqual(n, played * wanted[frame], "of what was sent")
+        self.assertTrue(all(a.time_ns <= b.time_ns for a, b in zip(frames, frames[1:])), "in order")
+        self.assertFalse(report["exact"])
+        self.assertEqual([g["cause"] for g in report["gaps"]], list(causes))
+        for gap in report["gaps"]:
+            self.assertLess(gap["from"], gap["to"])
+        self.assert_books_balance(report)
+        self.assertEqual(report["in_file"], len(frames))
+        path = self.file("cut.pcap")
+        with open(path, "wb") as out:
+            out.write(data)
+        assert_opens_clean(self, path)
+
+
+class Control(Restart):
+    """gatecapd ends, the dataplane stays: nothing is lost."""
+
+    def start(self, gw, *scopes):
+        return {name: gw.start(name, filter_data=WHOLE)["id"] for name in scopes}
+
+    def assert_all_whole(self, gw, ids):
+        gw.wait_played()
+        for name, capture_id in ids.items():
+            self.assertEqual(gw.show(name)["id"], capture_id)
+            data, _ = gw.download(name)
+            self.assert_whole(data, gw.report(name), name)
+        self.assert_no_data(gw)
+
+    def test_killed_while_captures_run(self):
+        gw = self.appliance()
+        ids = self.start(gw, None, "site-a")
+        other = gw.start("spare-1")
+        for recorded in (500, 2500):
+            gw.wait_recorded(recorded)
+            self.kill_gatecapd(gw)
+            for name in (None, "site-a", "spare-1"):
+                self.assertEqual(gw.show(name)["state"], "Running")
+        self.assertEqual(gw.abort("spare-1")["id"], other["id"])
+        self.assert_all_whole(gw, ids)
+
+    def test_ended_and_started_again_as_by_an_upgrade(self):
+        gw = self.appliance()
+        ids = self.start(gw, None, "site-a")
+        for recorded in (500, 2500):
+            gw.wait_recorded(recorded)
+            self.kill_gatecapd(gw, signal.SIGTERM)
+        self.assert_all_whole(gw, ids)
+
+    def stand_still(self, gw):
+        """The dataplane answers nothing: the capture stays in its state for as long."""
+        pid = gw.pid_of("gatecap-dataplane")
+        os.kill(pid, signal.SIGSTOP)
+        return pid
+
+    def test_killed_while_a_capture_starts(self):
+        gw = self.appliance()
+        pid = self.stand_still(gw)
+        try:
+            client = UnixConnection(gw.socket)
+            self.addCleanup(client.close)
+            client.request("POST", API + "/captures", json.dumps({"filter_data": WHOLE}))
+            name = until(lambda: self.names(gw, ".capture"), "it is written down")[0]
+            self.assertEqual(self.saved(gw, name[:-8])["state"], "Starting")
+            gw.kill("gatecapd")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        gw.wait_ready()
+        self.assertEqual(gw.wait_state(None, "Running")["id"], name[:-8])
+        self.assert_all_whole(gw, {None: name[:-8]})
+
+    def test_killed_while_a_capture_stops(self):
+        gw = self.appliance()
+        for scope, body in ((None, {"download": True}), ("site-a", None)):
+            gw.start(scope, filter_data=WHOLE)
+        gw.wait_played()
+        pid = self.stand_still(gw)
+        try:
+            gw.stop(download=True)
+            client = UnixConnection(gw.socket)
+            self.addCleanup(client.close)
+            client.request("POST", scope_path("site-a") + "/abort")
+            until(lambda: gw.show("site-a")["state"] == "Stopping", "the abort is under way")
+            gw.kill("gatecapd")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        gw.wait_ready()
+        gw.wait_state(None, "Uploading")
+        data, _ = gw.fetch()
+        self.assert_whole(data, gw.report())
+        self.assertRegex(gw.wait_state("site-a", "Failed")["error"], "Aborted on request")
+        self.assert_no_data(gw)
+
+    def test_what_is_over_is_shown_until_the_next_start(self):
+        gw = self.appliance()
+        self.start(gw, None)
+        gw.wait_recorded(100)
+        gw.start("site-a")
+        done, failed = gw.download()[1], gw.abort("site-a")
+        self.kill_gatecapd(gw)
+        self.assertEqual([gw.show(), gw.show("site-a")], [done, failed])
+        self.assertEqual(gw.report()["in_file"], done["counters"]["in_file"])
+        self.assertEqual(len(self.names(gw, ".capture")), 2)
+        new = gw.start()
+        self.assertNotEqual(new["id"], done["id"])
+        self.assertEqual(self.names(gw, ".capture"), [failed["id"] + ".capture", new["id"] + ".capture"])
+
+    def test_a_download_is_fetched_from_the_next_gatecapd(self):
+        gw = self.appliance()
+        self.start(gw, None)
+        gw.wait_played()
+        gw.stop(download=True)
+        gw.wait_state(None, "Uploading")
+        self.kill_gatecapd(gw)
+        data = gw.get(scope_path(None) + "/pcap").data
+        until(lambda: gw.show()["md5"], "it knows that all was taken")
+        self.kill_gatecapd(gw)
+        done = gw.ask("POST", scope_path(None) + "/finish", {"md5": hashlib.md5(data).hexdigest()}, 200)
+        self.assertEqual(done["state"], "Succeeded")
+        self.assert_whole(data, gw.report())
+        self.assert_no_data(gw)
+
+    def test_a_connection_that_is_gone_leaves_its_capture_recovered(self):
+        gw = self.appliance()
+        self.start(gw, None, "site-a")
+        gw.wait_recorded(500)
+        gw.write_config({**gw.config, "connections": gw.config["connections"][1:]})
+        self.kill_gatecapd(gw)
+        capture = gw.show("site-a")
+        self.assertEqual(capture["state"], "Recovered")
+        self.assertIn("Connection site-a is missing from the configuration", " ".join(capture["notes"]))
+        self.assertEqual(gw.show()["state"], "Running")
+        data, _ = gw.download("site-a")
+        self.assert_cut(data, gw.report("site-a"), "control_down")
+
+
+class Uploads(Restart):
+    needs_storage = True
+
+    def held_upload(self, gw, proxy):
+        """Everything is recorded and the first block hangs; gives what the blob has to be."""
+        gw.start(filter_data=WHOLE)
+        gw.wait_played()
+        want = gw.snapshot()
+        gw.stop(sas_url=gw.secret(self.through(proxy)))
+        self.assertTrue(proxy.held.wait(60))
+        return want, gw.wait_state(None, "Uploading")["id"]
+
+    def assert_sas_is_private(self, gw, capture_id):
+        stat = os.stat(os.path.join(gw.state_dir, capture_id + ".sas"))
+        self.assertEqual((stat.st_mode & 0o777, stat.st_uid), (0o600, pwd.getpwnam("gatecap").pw_uid))
+        for name in self.names(gw, ".capture", ".tally"):
+            with open(os.path.join(gw.state_dir, name), encoding="utf-8") as text:
+                gw.assert_secret_in_no(text.read(), name)
+
+    def test_an_upload_that_was_cut_off_begins_again_by_itself(self):
+        for how in (signal.SIGKILL, signal.SIGTERM):
+            with self.subTest(how.name):
+                gw = self.appliance()
+                hold = {n: HELD for n in range(2, 9)}
+                with FaultProxy(self.storage.port, hold) as proxy:
+                    want, capture_id = self.held_upload(gw, proxy)
+                    self.assert_sas_is_private(gw, capture_id)
+                    proxy.faults = {}
+                    self.kill_gatecapd(gw, how)
+                    capture = gw.wait_state(None, "Succeeded", "UploadFailed")
+                self.assertEqual((capture["state"], capture["id"]), ("Succeeded", capture_id))
+                self.assertEqual(self.stored(capture)[0], want)
+                self.assertEqual(self.stored_report(capture), gw.report())
+                self.assert_whole(want, gw.report())
+                self.assert_no_data(gw)
+                gw.assert_unseen()
+
+    def test_a_url_of_the_start_is_kept_for_the_stop_and_goes_with_an_abort(self):
+        gw = self.appliance()
+        ids = [gw.start(name, WHOLE, gw.secret(self.sas()))["id"] for name in (None, "site-a")]
+        gw.wait_played()
+        for capture_id in ids:
+            self.assert_sas_is_private(gw, capture_id)
+        self.kill_gatecapd(gw)
+        gw.abort("site-a")
+        self.assertEqual(self.names(gw, ".sas"), [ids[0] + ".sas"])
+        gw.stop()
+        capture = gw.wait_state(None, "Succeeded", "UploadFailed")
+        self.assertEqual(capture["state"], "Succeeded")
+        self.assert_whole(self.stored(capture)[0], gw.report())
+        self.assert_no_data(gw)
+
+    def test_an_upload_goes_on_after_a_reboot(self):
+        gw = self.appliance()
+        with FaultProxy(self.storage.port, {n: HELD for n in range(2, 9)}) as proxy:
+            want, _ = self.held_upload(gw, proxy)
+            self.kill_all(gw)
+            proxy.faults = {}
+            self.reboot(gw)
+            capture = gw.wait_state(None, "Succeeded", "UploadFailed")
+        self.assertEqual(capture["state"], "Succeeded")
+        self.assertEqual(self.stored(capture)[0], want)
+        self.assert_no_data(gw)
+
+
+class Gaps(Restart):
+    """What nobody can know is a gap, and all else is right."""
+
+    def running(self, gw):
+        for name in (None, "site-a"):
+            gw.start(name, filter_data=WHOLE)
+        gw.wait_recorded(1500)
+        gw.wait_recorded(500, "site-a")
+
+    def assert_goes_on_with_a_gap(self, gw, played=2):
+        gw.wait_ready()
+        gw.wait_played()
+        for name in (None, "site-a"):
+            self.assertEqual(gw.show(name)["state"], "Running")
+            data, _ = gw.download(name)
+            self.assert_cut(data, gw.report(name), "dataplane_down", played=played)
+        self.assert_no_data(gw)
+
+    def test_dataplane_and_gatecapd_killed_at_once(self):
+        gw = self.appliance()
+        self.running(gw)
+        pids = [gw.pid_of(name) for name in ("gatecapd", "gatecap-dataplane")]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: not set(pids) & set(gw.pids()), "both are gone")
+        self.assert_goes_on_with_a_gap(gw)
+
+    def test_the_supervisor_killed_and_started_again(self):
+        gw = self.appliance()
+        self.running(gw)
+        children = gw.pids()[1:]
+        gw.supervisor.kill()
+        gw.supervisor.wait()
+        until(lambda: not any(is_alive(pid) for pid in children), "its children end, too")
+        gw.launch()
+        self.assert_goes_on_with_a_gap(gw)
+
+    def test_all_ended_and_started_again(self):
+        gw = self.appliance()
+        self.running(gw)
+        self.assertEqual(gw.end(), 0)
+        gw.launch()
+        self.assert_goes_on_with_a_gap(gw)
+
+    def test_without_a_dataplane_a_capture_of_before_can_be_stopped(self):
+        gw = self.appliance()
+        self.running(gw)
+        os.rename(gw.path("bin/gatecap-dataplane"), gw.path("bin/away"))
+        gw.kill("gatecap-dataplane")
+        old = gw.kill("gatecapd")
+        until(lambda: gw.pid_of("gatecapd") not in (0, old), "a new gatecapd")
+        until(lambda: os.path.exists(gw.socket) and self.is_serving(gw), "it serves")
+        gw.stop(download=True)
+        gw.wait_state(None, "Uploading")
+        data, _ = gw.fetch()
+        self.assert_cut(data, gw.report(), "dataplane_down")
+        os.rename(gw.path("bin/away"), gw.path("bin/gatecap-dataplane"))
+        gw.wait_ready()
+        gw.wait_played()
+        data, _ = gw.download("site-a")
+        self.assert_cut(data, gw.report("site-a"), "dataplane_down", played=2)
+
+    def is_serving(self, gw):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return gw.get("/status").status == 200
+
+    def test_a_reboot_leaves_captures_recovered(self):
+        for end in (self.kill_all, Appliance.end):
+            with self.subTest(end.__name__):
+                gw = self.appliance()
+                self.running(gw)
+                end(gw)
+                self.reboot(gw)
+                for name in (None, "site-a"):
+                    capture = gw.show(name)
+                    self.assertEqual(capture["state"], "Recovered")
+                    self.assertGreater(capture["stopped"], capture["started"])
+                    self.assertIn("was started anew", " ".join(capture["notes"]))
+                    self.assert_refused(409, "PacketCaptureAlreadyRunning", "Recovered",
+                                        answer=gw.post("/captures", {"connection": name}
+                                                       if name else {}))
+                self.kill_gatecapd(gw)
+                path = self.file("recovered.pcap")
+                gw.cli("stop", "--output", path, "--force")
+                with open(path, "rb") as data, open(path + ".json", encoding="utf-8") as report:
+                    self.assert_cut(data.read(), json.load(report), "reboot")
+                data, _ = gw.download("site-a")
+                self.assert_cut(data, gw.report("site-a"), "reboot")
+                self.assert_no_data(gw)
+
+
+class Damaged(Restart):
+    def test_files_that_are_damaged_are_told_and_left_alone(self):
+        gw = self.appliance()
+        ids = {name: gw.start(name, filter_data=WHOLE)["id"]
+               for name in (None, "site-a", "spare-1", "spare-2", "spare-3")}
+        gw.wait_played()
+        self.kill_all(gw)
+        path = {name: os.path.join(gw.state_dir, i) for name, i in ids.items()}
+        self.flip(path["site-a"] + ".capture", 300)
+        for at in range(0, os.path.getsize(path["spare-1"] + ".index"), 64):
+            self.flip(path["spare-1"] + ".index", at)
+        os.truncate(path["spare-2"] + ".capture", 100)
+        os.unlink(path["spare-3"] + ".data")
+        before = self.all_bytes(gw, ids)
+        odd = self.odd_files(gw, path[None] + ".capture")
+        gw.launch()
+        states = {c["id"]: c["state"] for c in gw.get("/captures").json["captures"]}
+        self.assertEqual(states, {ids[None]: "Running"})
+        for name in ("site-a", "spare-1", "spare-2", "spare-3"):
+            self.assertRegex(gw.log(), f"{ids[name]}.*(left alone|No such file)")
+            gw.start(name)
+        for name in odd:
+            self.assertRegex(gw.log(), f"{name}.*left alone")
+        self.assertEqual(self.all_bytes(gw, ids), before)
+        data, _ = gw.download()
+        self.assert_cut(data, gw.report(), "dataplane_down", played=2)
+
+    def flip(self, path, at):
+        with open(path, "r+b") as out:
+            out.seek(at)
+            byte = out.read(1)
+            out.seek(at)
+            out.write(bytes([byte[0] ^ 0x40]))
+
+    def all_bytes(self, gw, ids):
+        found = {}
+        for name in self.names(gw, ".capture", ".index"):
+            path = os.path.join(gw.state_dir, name)
+            if any(name.startswith(ids[n]) for n in ("site-a", "spare-1", "spare-2")):
+                with open(path, "rb") as data:
+                    found[name] = data.read()
+        return found
+
+    def odd_files(self, gw, good):
+        """Names of ours that are something else."""
+        names = [f"2020-01-0{n}T00.00.00.000Z-1.capture" for n in range(1, 8)]
+        paths = [os.path.join(gw.state_dir, name) for name in names]
+        os.mkdir(paths[0])
+        os.mkfifo(paths[1])
+        os.symlink(good, paths[2])
+        shutil.copyfile(good, paths[3])  # of another id
+        with open(paths[4], "wb") as out:
+            out.truncate(100 << 20)
+        with open(paths[5], "w", encoding="utf-8") as out:
+            out.write("My notes\n")
+        with open(paths[6], "wb") as out:
+            out.write(os.urandom(4096))
+        with open(os.path.join(gw.state_dir, "notes.capture"), "w", encoding="utf-8") as out:
+            out.write("not ours by its name\n")
+        return names
+
+    def test_what_a_cut_start_has_left_is_removed_and_what_is_not_ours_stays(self):
+        gw = self.appliance()
+        capture_id = gw.start()["id"]
+        self.kill_all(gw)
+        path = os.path.join(gw.state_dir, capture_id)
+        other = os.path.join(gw.state_dir, "2020-01-01T00.00.00.000Z-1")
+        os.unlink(path + ".capture")
+        for ending in (".sas", ".new", ".tally", ".index"):
+            with open(other + ending, "wb") as out:
+                out.write(b"x" * 100)
+            shutil.chown(other + ending, "gatecap", "gatecap")
+        with open(os.path.join(gw.state_dir, "notes.index"), "wb") as out:
+            out.write(b"x")
+        gw.launch()
+        self.assertEqual(gw.get("/captures").json["captures"], [])
+        self.assertEqual(sorted(os.listdir(gw.state_dir)),
+                         [os.path.basename(other) + ".index", "notes.index"])
+
+
+def is_alive(pid):
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    return False
+
+
+if __name__ == "__main__":
+    main(__doc__)
