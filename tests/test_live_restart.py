@@ -15,6 +15,7 @@ import pwd
 import shutil
 import signal
 import struct
+import subprocess
 
 from live import (API, ARP, Appliance, Frame, Live, UnixConnection, assert_opens_clean, base_config,
                   content, main, primed, read_pcap, scope_path, until)
@@ -383,6 +384,40 @@ class Gaps(Restart):
                 data, _ = gw.download("site-a")
                 self.assert_cut(data, gw.report("site-a"), "reboot")
                 gw.wait_no_data()
+
+
+class Folder(Restart):
+    def test_a_state_that_cannot_be_written_is_told_once_and_the_capture_goes_on(self):
+        gw = self.appliance()
+        gw.start(filter_data=WHOLE)
+        gw.wait_recorded(100)
+        self.addCleanup(os.chmod, gw.state_dir, 0o700)
+        os.chmod(gw.state_dir, 0o500)
+        told = "its state cannot be written to"
+        until(lambda: told in gw.log(), "it is told")
+        self.assert_refused(507, "InsufficientStorage", "state folder",
+                            answer=gw.post("/captures", {"connection": "site-a"}))
+        gw.wait_played()
+        gw.stop(download=True)
+        gw.wait_state(None, "Uploading")
+        self.assertEqual(gw.log().count(told), 1)
+        os.chmod(gw.state_dir, 0o700)
+        until(lambda: "its state is on disk again" in gw.log(), "it is told")
+        self.kill_gatecapd(gw)
+        data, _ = gw.fetch()
+        self.assert_whole(data, gw.report())
+        gw.wait_no_data()
+
+    def test_a_second_gatecapd_is_refused_and_touches_nothing(self):
+        gw = self.appliance()
+        gw.start(filter_data=WHOLE)
+        done = subprocess.run([gw.path("bin/gatecapd"), "--config", gw.config_path], text=True,
+                              capture_output=True, timeout=30, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{gw.state_dir} is in use by another gatecapd", done.stderr)
+        gw.wait_played()
+        data, _ = gw.download()
+        self.assert_whole(data, gw.report())
 
 
 class Damaged(Restart):
