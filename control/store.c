@@ -20,7 +20,6 @@
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "control/store_internal.h"
 
@@ -121,8 +120,6 @@ static void start_segment(struct store *s, uint64_t sequence)
 
 	*segment = (struct segment){.sequence = sequence,
 				    .place = (uint32_t)(sequence % s->index.n_places)};
-	if (s->hash != NULL)
-		(void)XXH3_64bits_reset(s->hash);
 }
 
 static char *file_name(const struct store_settings *settings, const char *ending)
@@ -161,8 +158,8 @@ struct store *store_new(const struct store_settings *settings, uint32_t segment_
 		s->slot_bytes = index_slot_bytes(n_places);
 		s->index_name = file_name(settings, ".index");
 		s->image = malloc(s->slot_bytes);
-		s->hash = XXH3_createState();
-		ok = s->index_name != NULL && s->image != NULL && s->hash != NULL;
+		s->summed = calloc(n_places, sizeof(*s->summed));
+		ok = s->index_name != NULL && s->image != NULL && s->summed != NULL;
 	}
 	if (ok)
 		return s;
@@ -225,7 +222,7 @@ void store_close(struct store *s)
 		(void)close(s->dir_fd);
 	(void)pthread_mutex_destroy(&s->lock);
 	(void)pthread_mutex_destroy(&s->sync_lock);
-	(void)XXH3_freeState(s->hash);
+	free(s->summed);
 	free(s->image);
 	free(s->index_name);
 	free(s->index.ring);
@@ -318,8 +315,6 @@ static void write_staged(struct store *s)
 	if (rc != 0) {
 		lose_staged(s, segment);
 		s->is_suspended = s->index_fd >= 0;
-	} else if (s->hash != NULL) {
-		(void)XXH3_64bits_update(s->hash, s->stage, s->staged_bytes);
 	}
 	atomic_store_explicit(&s->disk_error, -rc, memory_order_relaxed);
 	s->written_last_ns = segment->last_ns;
@@ -340,18 +335,14 @@ void store_flush(struct store *s)
 static bool next_segment(struct store *s)
 {
 	struct segment_index *index = &s->index;
-	struct segment *newest = segment_at(index, index->n_live - 1);
-	uint64_t sequence = newest->sequence + 1;
+	uint64_t sequence = segment_at(index, index->n_live - 1)->sequence + 1;
 
 	if (s->staged_bytes > 0)
 		write_staged(s);
 	if (s->is_suspended)
 		return false;
-	if (s->hash != NULL) {
-		if (sequence >= s->committed_first + index->n_places)
-			return false;
-		newest->checksum = XXH3_64bits_digest(s->hash);
-	}
+	if (s->index_fd >= 0 && sequence >= s->committed_first + index->n_places)
+		return false;
 	if (index->n_live == s->n_live_max) {
 		struct segment *oldest = segment_at(index, 0);
 

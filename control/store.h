@@ -4,12 +4,12 @@
  *                  -> store_commit() -> index of the segments -> store_resume() after a crash
  * Threads: store_append/store_flush/store_commit: the merge thread.  Everything else: any thread.  The
  *          merge thread holds the lock for a batch, others for moments: never for the length of a copy.
- * Memory:  one staging buffer (STORE_STAGE_BYTES) and about 230 bytes a segment; the data is in the file.
+ * Memory:  one staging buffer (STORE_STAGE_BYTES) and about 220 bytes a segment; the data is in the file.
  * Files:   NAME.data and NAME.index, created O_EXCL and unlinked by the last close unless kept;
  *          preallocated, so that they cannot run out of room later.
  * Crash:   what a commit covers is there again after store_resume(), once and in order: a segment that
  *          the last commit names is never written over before the next commit.  After a power loss the
- *          same holds for what store_sync() covered and was not overwritten since; segments have
+ *          same holds for what store_sync() covered and was not overwritten since: it gives segments
  *          checksums, and one that does not agree is left out.
  * Disk:    records that cannot be written are counted (lost_disk), whole; the next commit tries again.
  * Layout:  segments of min(1 MiB, MaxFileSize / 16, but at least one record); records do not straddle.
@@ -128,7 +128,9 @@ void store_flush(struct store *store);
  */
 int store_commit(struct store *store, const struct store_mark *mark);
 
-/* Make the last commit survive a power loss.  Any thread, without the lock; may take long. */
+/* Make the last commit survive a power loss.  Any thread, without the lock; may take long: the segments
+ * that are new since the last sync are read.
+ */
 int store_sync(struct store *store);
 
 /* errno of the last write that failed, 0 once one has worked again.  Any thread. */

@@ -18,7 +18,6 @@ struct segment {
 	uint64_t
 		sequence; // of its first use; ascending without gaps among those of a running store
 	uint64_t first_ns, last_ns;
-	uint64_t checksum; // XXH3 of its used bytes; of the newest one: when a commit wants it
 	uint32_t place, used_bytes;
 	uint32_t records[PORTS_MAX];
 };
@@ -59,7 +58,8 @@ struct index_commit {
 };
 
 struct index_segment {
-	uint64_t first_ns, last_ns, checksum;
+	uint64_t first_ns, last_ns;
+	uint64_t checksum; // XXH3 of its used bytes; 0: not known, as in a commit
 	uint32_t used_bytes, reserved;
 	uint32_t records[PORTS_MAX];
 };
@@ -68,6 +68,12 @@ static_assert(sizeof(struct index_header) == 56 && sizeof(struct index_header) <
 	      "on disk");
 static_assert(sizeof(struct index_commit) == 840, "on disk");
 static_assert(sizeof(struct index_segment) == 96, "on disk");
+
+/* A segment whose bytes were read and summed. */
+struct summed {
+	uint64_t sequence, checksum;
+	uint32_t used_bytes; // 0: none
+};
 
 struct store {
 	_Atomic unsigned n_users;
@@ -93,14 +99,14 @@ struct store {
 	/* The index file; without is_durable: none of it. */
 	int index_fd;
 	char *index_name;
-	struct XXH3_state_s *hash; // of what is written of the newest segment
-	uint64_t n_commits;	   // numbers given
+	uint64_t n_commits; // numbers given
 	unsigned commit_slot, sync_slot;
 	uint64_t committed_first; // sequences from this on are not written over
-	uint8_t *image;		  // of the last commit that was written, image_bytes of slot_bytes
+	uint8_t *image;		  // of the last commit, image_bytes of slot_bytes
 	uint32_t image_bytes, slot_bytes;
 	bool is_suspended; // the disk refused: records are lost until the next commit
-	_Atomic int disk_error;
+	_Atomic int disk_error, sync_error;
+	struct summed *summed; // by place; under sync_lock
 };
 
 /* pwrite() until all n bytes are written.  0, or -errno. */

@@ -2,9 +2,9 @@
  *
  * After the death of a process the files are as it left them: the newest whole commit says what is there,
  * and nothing that it names was written over (store.c).  After a power loss the disk has some of the
- * writes and not others, so every slot is heard, and a segment is believed if its bytes have the checksum
- * that a slot gives.  A newer commit may have evicted what an older one names and the disk still has: it
- * is taken, for it is whole and in order, and the book of evicted records is corrected.
+ * writes and not others: both syncs' slots are heard, and a segment is believed if its bytes have the
+ * checksum that one of them gives.  A newer commit may have evicted what a sync names and the disk still
+ * has: it is taken, for it is whole and in order, and the book of evicted records is corrected.
  * Nothing is written here: a recovery that is cut short can be repeated.
  */
 #include <errno.h>
@@ -86,7 +86,6 @@ static struct segment segment_of(const struct store *s, const struct index_commi
 	struct segment segment = {.sequence = c->first_sequence + i,
 				  .first_ns = from->first_ns,
 				  .last_ns = from->last_ns,
-				  .checksum = from->checksum,
 				  .used_bytes = from->used_bytes};
 
 	segment.place = (uint32_t)(segment.sequence % s->index.n_places);
@@ -103,24 +102,12 @@ static void take_books(struct store *s, const struct index_commit *c)
 	s->n_commits = c->number;
 }
 
-/* Do the bytes of a segment have its checksum?  `s->hash` is left as after them. */
-static bool is_whole(struct store *s, const struct segment *segment, uint8_t *buf)
-{
-	if (store_read_at(s->fd, buf, segment->used_bytes,
-			  segment_offset(s->segment_bytes, segment)) != 0)
-		return false;
-	(void)XXH3_64bits_reset(s->hash);
-	(void)XXH3_64bits_update(s->hash, buf, segment->used_bytes);
-	return XXH3_64bits_digest(s->hash) == segment->checksum;
-}
-
 /* ---- the process died ---- */
 
 /* Go on where the newest commit stood. */
-static int resume_newest(struct store *s, const struct slots *slots, uint8_t *buf)
+static void resume_newest(struct store *s, const struct slots *slots)
 {
 	const struct index_commit *c = newest_of(slots);
-	const struct segment *last;
 
 	take_books(s, c);
 	for (uint32_t i = 0; i < c->n_live; i++) {
@@ -131,15 +118,20 @@ static int resume_newest(struct store *s, const struct slots *slots, uint8_t *bu
 	s->committed_first = c->first_sequence;
 	// The slot that is not the newest's: that one has to stay whole until the next commit is.
 	s->commit_slot = slots->commits[0] == c ? 1 : 0;
-	last = segment_at(&s->index, s->index.n_live - 1);
-	s->written_last_ns = last->last_ns;
+	s->written_last_ns = segment_at(&s->index, s->index.n_live - 1)->last_ns;
 	s->image_bytes = (uint32_t)(sizeof(*c) + c->n_live * sizeof(struct index_segment));
 	memcpy(s->image, c, s->image_bytes);
-	return is_whole(s, last, buf) ? 0 : -EBADMSG;
 }
 
 /* ---- the power was lost ---- */
 
+/* A segment that a sync names. */
+struct candidate {
+	struct segment segment; // first: see by_sequence()
+	uint64_t checksum;
+};
+
+/* Of struct segment, and of struct candidate, which begins with one. */
 static int by_sequence(const void *a, const void *b)
 {
 	uint64_t x = ((const struct segment *)a)->sequence,
@@ -151,27 +143,40 @@ static int by_sequence(const void *a, const void *b)
 /* Of one sequence the fuller one first: it holds the other. */
 static int by_sequence_and_size(const void *a, const void *b)
 {
-	const struct segment *x = a, *y = b;
+	uint32_t x = ((const struct segment *)a)->used_bytes,
+		 y = ((const struct segment *)b)->used_bytes;
 	int order = by_sequence(a, b);
 
-	return order != 0 ? order
-			  : (x->used_bytes < y->used_bytes) - (x->used_bytes > y->used_bytes);
+	return order != 0 ? order : (x < y) - (x > y);
 }
 
-/* All segments that any slot names.  Gives (malloc) the list, or NULL. */
-static struct segment *gather(const struct store *s, const struct slots *slots, size_t *n)
+/* All segments of which a checksum is known.  Gives (malloc) the list, or NULL. */
+static struct candidate *gather(const struct store *s, const struct slots *slots, size_t *n)
 {
-	struct segment *all =
-		calloc((size_t)INDEX_SLOTS * s->index.n_places, sizeof(struct segment));
+	struct candidate *all =
+		calloc((size_t)INDEX_SLOTS * s->index.n_places, sizeof(struct candidate));
 
 	*n = 0;
-	for (unsigned i = 0; all != NULL && i < INDEX_SLOTS; i++)
-		for (uint32_t k = 0; slots->commits[i] != NULL && k < slots->commits[i]->n_live;
-		     k++)
-			all[(*n)++] = segment_of(s, slots->commits[i], k);
+	for (unsigned slot = 0; all != NULL && slot < INDEX_SLOTS; slot++) {
+		const struct index_commit *c = slots->commits[slot];
+
+		for (uint32_t i = 0; c != NULL && i < c->n_live; i++)
+			if (segments_of(c)[i].checksum != 0)
+				all[(*n)++] = (struct candidate){segment_of(s, c, i),
+								 segments_of(c)[i].checksum};
+	}
 	if (all != NULL)
 		qsort(all, *n, sizeof(*all), by_sequence_and_size);
 	return all;
+}
+
+static bool is_whole(const struct store *s, const struct candidate *candidate, uint8_t *buf)
+{
+	const struct segment *segment = &candidate->segment;
+
+	return store_read_at(s->fd, buf, segment->used_bytes,
+			     segment_offset(s->segment_bytes, segment)) == 0 &&
+	       XXH3_64bits(buf, segment->used_bytes) == candidate->checksum;
 }
 
 static void keep(struct store *s, const struct segment *segment)
@@ -216,19 +221,22 @@ static int recover_whole(struct store *s, const struct slots *slots, uint8_t *bu
 {
 	const struct index_commit *newest = newest_of(slots);
 	size_t n;
-	struct segment *all = gather(s, slots, &n);
+	struct candidate *all = gather(s, slots, &n);
 	uint64_t kept = UINT64_MAX; // sequence kept last
 
 	if (all == NULL)
 		return -ENOMEM;
 	take_books(s, newest);
 	for (size_t i = 0; i < n; i++) {
-		if (all[i].sequence == kept || all[i].used_bytes == 0 || !is_whole(s, &all[i], buf))
+		const struct segment *segment = &all[i].segment;
+
+		if (segment->sequence == kept || segment->used_bytes == 0 ||
+		    !is_whole(s, &all[i], buf))
 			continue;
-		kept = all[i].sequence;
-		keep(s, &all[i]);
+		kept = segment->sequence;
+		keep(s, segment);
 		if (kept < newest->first_sequence)
-			uncount_evicted(s, &all[i]);
+			uncount_evicted(s, segment);
 	}
 	count_vanished(s, newest, recovery);
 	if (s->index.n_live == 0) // a store always has a segment
@@ -296,8 +304,10 @@ static int restore(struct store *s, bool was_power_lost, struct store_recovery *
 		rc = -EBADMSG;
 	if (rc == 0) {
 		*recovery = (struct store_recovery){.mark = newest_of(&slots)->mark};
-		rc = was_power_lost ? recover_whole(s, &slots, buf, recovery)
-				    : resume_newest(s, &slots, buf);
+		if (was_power_lost)
+			rc = recover_whole(s, &slots, buf, recovery);
+		else
+			resume_newest(s, &slots);
 	}
 	free(slots.bytes);
 	free(buf);

@@ -17,6 +17,7 @@ static struct {
 	int errno_;
 	unsigned one_in; // 0: no faults
 	struct dice *dice;
+	bool was_short;
 } fault;
 
 void io_trace_start(struct io_trace *trace, const uint64_t inodes[IO_FILES_MAX])
@@ -44,6 +45,7 @@ void io_trace_fail(enum io_fault kind, int errno_, unsigned one_in, struct dice 
 	fault.errno_ = errno_;
 	fault.one_in = one_in;
 	fault.dice = dice;
+	fault.was_short = false;
 }
 
 /* A new op for the file that fd is of, or NULL when nobody traces it. */
@@ -78,12 +80,14 @@ ssize_t __wrap_pwrite64(int fd, const void *buf, size_t n, off_t at)
 {
 	struct io_op *op;
 
-	if (is_failing()) {
+	if (fault.was_short || is_failing()) {
 		if (fault.kind == IO_ERRNO) {
 			errno = fault.errno_;
 			return -1;
 		}
-		n = dice_below(fault.dice, (uint32_t)n); // 0 too, as a full disk may answer
+		// Less than half, then nothing any more: as a disk that becomes full.
+		n = fault.was_short ? 0 : dice_below(fault.dice, (uint32_t)n / 2 + 1);
+		fault.was_short = !fault.was_short;
 	}
 	op = new_op(fd);
 	if (op != NULL && n > 0) {
@@ -134,7 +138,7 @@ void io_trace_after_death(const struct io_trace *trace, unsigned file, size_t n,
 void io_trace_after_power_loss(const struct io_trace *trace, unsigned file, size_t n,
 			       struct dice *dice, const uint8_t *base, uint8_t *image, size_t bytes)
 {
-	unsigned mode = dice_below(dice, 4); // all, none, or some of what was not synced
+	unsigned mode = dice_below(dice, 8); // all, none, or one in so many of what was not synced
 	size_t synced = 0;
 
 	memcpy(image, base, bytes);

@@ -266,8 +266,10 @@ class Appliance:
             out.write(config if isinstance(config, str) else json.dumps(config))
 
     def launch(self, ready=True):
-        env = dict(os.environ, ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:disable_coredump=1",
-                   UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1", **self.env)
+        env = dict(os.environ, ASAN_OPTIONS="detect_leaks=0:abort_on_error=1:disable_coredump=1"
+                   ":quarantine_size_mb=16",
+                   UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1",
+                   TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1", **self.env)
         with open(self.log_path, "ab") as log:
             self.supervisor = subprocess.Popen(
                 [self.path("bin/gatecap-supervisor"), "--config", self.config_path],
