@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -224,6 +225,11 @@ struct captures *captures_open(struct event_base *base, struct config *config, s
 	if (m->state_dir_fd < 0) {
 		error_set(err, "The state folder %s cannot be opened: %s.",
 			  config->control.state_dir, strerror(errno));
+		goto failed;
+	}
+	if (flock(m->state_dir_fd, LOCK_EX | LOCK_NB) != 0) { // for as long as we live
+		error_set(err, "The state folder %s is in use by another gatecapd: end that first.",
+			  config->control.state_dir);
 		goto failed;
 	}
 	m->resolver = resolver_open(base, config, on_peers_changed, m);

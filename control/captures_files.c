@@ -133,7 +133,12 @@ static int save_as(struct captures *m, struct capture *c, const char *ending, bo
 
 int captures_save(struct captures *m, struct capture *c)
 {
-	return save_as(m, c, "capture", m->config->captures.sync_ms > 0);
+	int rc = save_as(m, c, "capture", m->config->captures.sync_ms > 0);
+	char name[FILE_NAME_BYTES];
+
+	if (rc == 0 && !capture_is_running(c))
+		(void)unlinkat(m->state_dir_fd, captures_file_name(c->id, "tally", name), 0);
+	return rc;
 }
 
 /* The data goes next: without a file that says so nobody must believe that it is there. */
@@ -143,7 +148,6 @@ void captures_save_finished(struct captures *m, struct capture *c)
 
 	if (captures_save(m, c) != 0)
 		(void)unlinkat(m->state_dir_fd, captures_file_name(c->id, "capture", name), 0);
-	(void)unlinkat(m->state_dir_fd, captures_file_name(c->id, "tally", name), 0);
 }
 
 void captures_save_often(struct captures *m)

@@ -158,7 +158,7 @@ static void become_recovered(struct captures *m, struct capture *c,
 	c->epoch = c->first_generation = c->end_ns = 0;
 	c->has_final = false;
 	log_warning("Capture %s on %s is Recovered: %s", c->id, capture_scope_text(c, scope), note);
-	captures_save_finished(m, c);
+	(void)captures_save(m, c);
 }
 
 static void restore_running(struct captures *m, struct capture *c,

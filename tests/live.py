@@ -401,6 +401,15 @@ class Appliance:
             raise Refused(answer)
         return answer.data
 
+    def files(self, *endings):
+        """Names in the state folder, of these endings."""
+        return sorted(name for name in os.listdir(self.state_dir) if name.endswith(endings or ""))
+
+    def wait_no_data(self):
+        """Data and secrets are gone; a sync that was under way may still hold a store."""
+        until(lambda: not [name for name in self.files() if not name.endswith(".capture")],
+              "only what is shown of captures is left")
+
     def wait_state(self, connection, *states):
         def settled():
             capture = self.show(connection)

@@ -39,7 +39,7 @@ static const char full[] =
 	"\"eal_args\":[\"--no-pci\",\"--vdev=net_ring0\"]},"
 	"\"control\":{\"socket\":\"/run/g/api\",\"state_dir\":\"/srv/g\",\"user\":\"u\",\"group\":"
 	"\"g\"},"
-	"\"captures\":{\"max_running\":4,\"max_filters_per_capture\":3,\"retention_days\":30,"
+	"\"captures\":{\"max_running\":4,\"max_filters_per_capture\":3,\"retention_days\":30,\"sync_ms\":0,"
 	"\"timestamps\":\"nano\"},"
 	"\"upload\":{\"allowed_hosts\":[\".example.net\",\"127.0.0.1\"],\"allow_http_loopback\":"
 	"true,\"ca_file\":\"/etc/ca.pem\",\"proxy\":\"http://"
@@ -103,6 +103,7 @@ static void an_empty_object_is_all_defaults(void **state)
 	assert_int_equal(c.captures.running_max, 5);
 	assert_int_equal(c.captures.filters_per_capture_max, 1);
 	assert_int_equal(c.captures.retention_days, 7);
+	assert_int_equal(c.captures.sync_ms, 1000);
 	assert_int_equal(c.captures.timestamps, TIMESTAMPS_MICRO);
 	assert_int_equal(c.upload.n_allowed_hosts, 4);
 	assert_string_equal(c.upload.allowed_hosts[0], ".blob.core.windows.net");
@@ -196,6 +197,7 @@ static void every_key_reaches_its_field(void **state)
 	assert_int_equal(c.captures.running_max, 4);
 	assert_int_equal(c.captures.filters_per_capture_max, 3);
 	assert_int_equal(c.captures.retention_days, 30);
+	assert_int_equal(c.captures.sync_ms, 0);
 	assert_int_equal(c.captures.timestamps, TIMESTAMPS_NANO);
 	assert_int_equal(c.upload.n_allowed_hosts, 2);
 	assert_string_equal(c.upload.allowed_hosts[1], "127.0.0.1");
@@ -294,7 +296,7 @@ static void the_walked_document_holds_every_key(void **state)
 				cJSON_GetObjectItemCaseSensitive(value, section->keys[j].name));
 	}
 	assert_int_equal(config_document.n_keys, 7);
-	assert_int_equal(n, 4 + 8 + 4 + 4 + 7);
+	assert_int_equal(n, 4 + 8 + 4 + 5 + 7);
 	cJSON_Delete(root);
 }
 
@@ -513,10 +515,12 @@ static const struct row rows[] = {
 	 "/captures/retention_days: 0: must be an integer, 1 to 3650\n"
 	 "/captures/timestamps: \"ns\": must be \"micro\" or \"nano\"\n"},
 	{114,
-	 "{\"captures\":{\"max_running\":6,\"max_filters_per_capture\":4,\"retention_days\":3651}}",
+	 "{\"captures\":{\"max_running\":6,\"max_filters_per_capture\":4,\"retention_days\":3651,"
+	 "\"sync_ms\":60001}}",
 	 "/captures/max_running: 6: must be an integer, 1 to 5\n"
 	 "/captures/max_filters_per_capture: 4: must be an integer, 1 to 3\n"
-	 "/captures/retention_days: 3651: must be an integer, 1 to 3650\n"},
+	 "/captures/retention_days: 3651: must be an integer, 1 to 3650\n"
+	 "/captures/sync_ms: 60001: must be an integer, 0 to 60000\n"},
 	/* Upload. */
 	{120, "{\"upload\":{\"allowed_hosts\":[\"a.b\",\".c\",\"[::1]\",\"127.0.0.1\"]}}", ""},
 	{121, "{\"upload\":{\"allowed_hosts\":[\"\",\".\",\"*.b\",\"https://a\",\"a/b\",\"..a\"]}}",

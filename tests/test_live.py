@@ -133,7 +133,7 @@ class Together(Live):
                 self.assertEqual(capture["file_bytes"], len(data))
                 self.check_report(gw, connection, filter_data, capture, data, n == 0)
             gw.cli("list")
-            self.assertEqual(os.listdir(gw.state_dir), [], "delivered data is deleted")
+            gw.wait_no_data()
         self.play(DEFAULTS, finish)
 
     def check_report(self, gw, connection, filter_data, capture, data, first):

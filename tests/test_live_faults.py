@@ -18,7 +18,7 @@ import socket
 import time
 
 from live import (API, Appliance, Live, Programs, Refused, UnixConnection, assert_opens_clean,
-                  base_config, data_frames, main, primed, read_pcap, scope_path, until)
+                  base_config, content, data_frames, main, primed, read_pcap, scope_path, until)
 from fault_proxy import FaultProxy
 
 OUTER = "k-ike1-gcm128-native.pcap"
@@ -41,36 +41,26 @@ class Faults(Live):
 
 
 class Signals(Faults):
-    def test_the_end_writes_what_runs_into_the_state_folder(self):
+    def test_the_end_is_soon_and_keeps_what_runs(self):
         with Appliance(self.config()) as gw:
             ids = {name: gw.start(name)["id"] for name in (None, "site-a", "spare-1")}
             gw.wait_played()
             snapshots = {name: gw.snapshot(name) for name in ids}
+            began = time.monotonic()
             self.assertEqual(gw.end(), 0)
-            found = {f"{i}.{ending}" for i in ids.values() for ending in ("pcap", "json")}
-            self.assertEqual(set(os.listdir(gw.state_dir)), found)
-            for name, capture_id in ids.items():
-                path = os.path.join(gw.state_dir, capture_id + ".pcap")
-                with open(path, "rb") as data:
-                    self.assertEqual(data.read(), snapshots[name])
-                self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
-                assert_opens_clean(self, path)
-                with open(path[:-4] + "json", encoding="utf-8") as text:
-                    report = json.load(text)
-                self.assert_books_balance(report)
-                self.assertEqual(report["in_file"], len(read_pcap(path)))
-                self.assertRegex(" ".join(report["notes"]), "at least 600 s")
-            self.assertIn("was not fetched before gatecapd ended", gw.log())
-            self.assertNotIn("The dataplane is gone", gw.log(), "it is not: gatecapd went")
+            self.assertLess(time.monotonic() - began, 10)
             self.assertFalse(os.path.exists(gw.socket))
-
-    def test_the_end_keeps_what_was_recorded_while_traffic_runs(self):
-        with Appliance(self.config(loops=0)) as gw:
-            capture = gw.start()
-            recorded = gw.wait_recorded(200)["counters"]["recorded"]
-            self.assertEqual(gw.end(), 0)
-            path = os.path.join(gw.state_dir, capture["id"] + ".pcap")
-            self.assertGreaterEqual(len(read_pcap(path)), recorded)
+            for ending in ("capture", "data", "index"):
+                self.assertEqual(gw.files("." + ending),
+                                 sorted(f"{i}.{ending}" for i in ids.values()))
+            for name in gw.files():
+                mode = os.stat(os.path.join(gw.state_dir, name)).st_mode
+                self.assertEqual(mode & 0o777, 0o600, name)
+            gw.launch()
+            for name, capture_id in ids.items():
+                self.assertEqual(gw.show(name)["id"], capture_id)
+                had = content(read_pcap(snapshots[name]))
+                self.assertFalse(had - content(read_pcap(gw.snapshot(name))), "all that it had")
 
     def test_a_changed_list_of_connections_is_taken_at_a_signal(self):
         config = self.config(loops=0)
@@ -121,7 +111,7 @@ class Signals(Faults):
             gw.wait_played()
             self.assertEqual([p["name"] for p in gw.report()["ports"]], ["wan"])
             self.assertEqual(gw.end(), 0)
-            self.assertIn(os.path.join(gw.state_dir, capture["id"] + ".pcap"), gw.log())
+            self.assertIn(capture["id"] + ".capture", gw.files())
             self.assertNotIn("/elsewhere", gw.log())
 
 
@@ -171,23 +161,6 @@ class Killed(Faults):
             gw.wait_ready()
             gw.start("site-a")
             gw.wait_recorded(20, "site-a")
-
-    def test_a_killed_gatecapd_is_started_again_and_the_dataplane_is_untouched(self):
-        with Appliance(self.config(loops=0)) as gw:
-            gw.start()
-            gw.wait_recorded(50)
-            dataplane, old = gw.pid_of("gatecap-dataplane"), gw.kill("gatecapd")
-            until(lambda: gw.pid_of("gatecapd") not in (0, old), "a new gatecapd")
-            gw.wait_ready()
-            # In this version the captures of before are gone; recovery is not there yet.
-            self.assertEqual(gw.get("/captures").json["captures"], [])
-            gw.start()
-            gw.start("site-a")
-            gw.wait_recorded(50)
-            data, _ = gw.download("site-a")
-            self.assertEqual(gw.report("site-a")["in_file"], len(read_pcap(data)))
-            self.assert_books_balance(gw.report("site-a"))
-            self.assertEqual(gw.pid_of("gatecap-dataplane"), dataplane)
 
 
 class Clients(Faults):
@@ -283,7 +256,7 @@ class Clients(Faults):
             response.read()
         answer = json.loads(abort.getresponse().read())
         self.assertEqual(answer["state"], "Failed")
-        self.assertEqual(os.listdir(gw.state_dir), [])
+        gw.wait_no_data()
         gw.start()
 
     def test_a_download_that_is_cut_off_keeps_the_data(self):
@@ -328,9 +301,8 @@ class Clients(Faults):
             until(lambda: len(proxy.requests) >= 3, "all three wait for the storage")
             self.assertEqual(gw.end(), 0)
             self.assertEqual(len(open_ones), 4)
-        names = sorted(os.listdir(gw.state_dir))
-        self.assertEqual([name[-5:] for name in names], [".json", ".pcap"], "the capture is safe")
-        assert_opens_clean(self, os.path.join(gw.state_dir, names[1]))
+        self.assertEqual([name.rpartition(".")[2] for name in gw.files()],
+                         ["capture", "data", "index"], "the capture is safe")
 
 
 class Nonsense(Faults):
@@ -482,7 +454,8 @@ class LongUse(Faults):
             grown = self.rss_kb(pid) - half
             self.assertLess(grown, 1024, f"kB more after another 100 rounds; {half} before")
             until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= n_files, "descriptors are closed")
-            self.assertEqual(os.listdir(gw.state_dir), [])
+            gw.wait_no_data()
+            self.assertEqual(len(gw.files()), 1)
             self.assertEqual(len(gw.get("/captures").json["captures"]), 1, "the last of its scope")
 
 

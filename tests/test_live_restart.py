@@ -15,6 +15,7 @@ import pwd
 import shutil
 import signal
 import struct
+import subprocess
 
 from live import (API, ARP, Appliance, Frame, Live, UnixConnection, assert_opens_clean, base_config,
                   content, main, primed, read_pcap, scope_path, until)
@@ -72,16 +73,9 @@ class Restart(Live):
         shutil.chown(gw.path("run"), "gatecap", "gatecap")
         gw.launch()
 
-    def names(self, gw, *endings):
-        return sorted(name for name in os.listdir(gw.state_dir) if name.endswith(endings))
-
     def saved(self, gw, capture_id):
         with open(os.path.join(gw.state_dir, capture_id + ".capture"), encoding="utf-8") as text:
             return json.load(text)
-
-    def assert_no_data(self, gw):
-        until(lambda: not self.names(gw, ".data", ".index", ".sas", ".new", ".tally"),
-              "only the captures' own files are left")
 
     def wanted(self, connection=None):
         return content(f for n, f in enumerate(self.frames) if connection is None or n % 2)
@@ -127,7 +121,7 @@ class Control(Restart):
             self.assertEqual(gw.show(name)["id"], capture_id)
             data, _ = gw.download(name)
             self.assert_whole(data, gw.report(name), name)
-        self.assert_no_data(gw)
+        gw.wait_no_data()
 
     def test_killed_while_captures_run(self):
         gw = self.appliance()
@@ -162,7 +156,7 @@ class Control(Restart):
             client = UnixConnection(gw.socket)
             self.addCleanup(client.close)
             client.request("POST", API + "/captures", json.dumps({"filter_data": WHOLE}))
-            name = until(lambda: self.names(gw, ".capture"), "it is written down")[0]
+            name = until(lambda: gw.files(".capture"), "it is written down")[0]
             self.assertEqual(self.saved(gw, name[:-8])["state"], "Starting")
             gw.kill("gatecapd")
         finally:
@@ -191,7 +185,7 @@ class Control(Restart):
         data, _ = gw.fetch()
         self.assert_whole(data, gw.report())
         self.assertRegex(gw.wait_state("site-a", "Failed")["error"], "Aborted on request")
-        self.assert_no_data(gw)
+        gw.wait_no_data()
 
     def test_what_is_over_is_shown_until_the_next_start(self):
         gw = self.appliance()
@@ -202,10 +196,10 @@ class Control(Restart):
         self.kill_gatecapd(gw)
         self.assertEqual([gw.show(), gw.show("site-a")], [done, failed])
         self.assertEqual(gw.report()["in_file"], done["counters"]["in_file"])
-        self.assertEqual(len(self.names(gw, ".capture")), 2)
+        self.assertEqual(len(gw.files(".capture")), 2)
         new = gw.start()
         self.assertNotEqual(new["id"], done["id"])
-        self.assertEqual(self.names(gw, ".capture"), [failed["id"] + ".capture", new["id"] + ".capture"])
+        self.assertEqual(gw.files(".capture"), [failed["id"] + ".capture", new["id"] + ".capture"])
 
     def test_a_download_is_fetched_from_the_next_gatecapd(self):
         gw = self.appliance()
@@ -220,7 +214,7 @@ class Control(Restart):
         done = gw.ask("POST", scope_path(None) + "/finish", {"md5": hashlib.md5(data).hexdigest()}, 200)
         self.assertEqual(done["state"], "Succeeded")
         self.assert_whole(data, gw.report())
-        self.assert_no_data(gw)
+        gw.wait_no_data()
 
     def test_a_connection_that_is_gone_leaves_its_capture_recovered(self):
         gw = self.appliance()
@@ -251,7 +245,7 @@ class Uploads(Restart):
     def assert_sas_is_private(self, gw, capture_id):
         stat = os.stat(os.path.join(gw.state_dir, capture_id + ".sas"))
         self.assertEqual((stat.st_mode & 0o777, stat.st_uid), (0o600, pwd.getpwnam("gatecap").pw_uid))
-        for name in self.names(gw, ".capture", ".tally"):
+        for name in gw.files(".capture", ".tally"):
             with open(os.path.join(gw.state_dir, name), encoding="utf-8") as text:
                 gw.assert_secret_in_no(text.read(), name)
 
@@ -270,7 +264,7 @@ class Uploads(Restart):
                 self.assertEqual(self.stored(capture)[0], want)
                 self.assertEqual(self.stored_report(capture), gw.report())
                 self.assert_whole(want, gw.report())
-                self.assert_no_data(gw)
+                gw.wait_no_data()
                 gw.assert_unseen()
 
     def test_a_url_of_the_start_is_kept_for_the_stop_and_goes_with_an_abort(self):
@@ -281,12 +275,12 @@ class Uploads(Restart):
             self.assert_sas_is_private(gw, capture_id)
         self.kill_gatecapd(gw)
         gw.abort("site-a")
-        self.assertEqual(self.names(gw, ".sas"), [ids[0] + ".sas"])
+        self.assertEqual(gw.files(".sas"), [ids[0] + ".sas"])
         gw.stop()
         capture = gw.wait_state(None, "Succeeded", "UploadFailed")
         self.assertEqual(capture["state"], "Succeeded")
         self.assert_whole(self.stored(capture)[0], gw.report())
-        self.assert_no_data(gw)
+        gw.wait_no_data()
 
     def test_an_upload_goes_on_after_a_reboot(self):
         gw = self.appliance()
@@ -298,7 +292,7 @@ class Uploads(Restart):
             capture = gw.wait_state(None, "Succeeded", "UploadFailed")
         self.assertEqual(capture["state"], "Succeeded")
         self.assertEqual(self.stored(capture)[0], want)
-        self.assert_no_data(gw)
+        gw.wait_no_data()
 
 
 class Gaps(Restart):
@@ -317,7 +311,7 @@ class Gaps(Restart):
             self.assertEqual(gw.show(name)["state"], "Running")
             data, _ = gw.download(name)
             self.assert_cut(data, gw.report(name), "dataplane_down", played=played)
-        self.assert_no_data(gw)
+        gw.wait_no_data()
 
     def test_dataplane_and_gatecapd_killed_at_once(self):
         gw = self.appliance()
@@ -389,7 +383,41 @@ class Gaps(Restart):
                     self.assert_cut(data.read(), json.load(report), "reboot")
                 data, _ = gw.download("site-a")
                 self.assert_cut(data, gw.report("site-a"), "reboot")
-                self.assert_no_data(gw)
+                gw.wait_no_data()
+
+
+class Folder(Restart):
+    def test_a_state_that_cannot_be_written_is_told_once_and_the_capture_goes_on(self):
+        gw = self.appliance()
+        gw.start(filter_data=WHOLE)
+        gw.wait_recorded(100)
+        self.addCleanup(os.chmod, gw.state_dir, 0o700)
+        os.chmod(gw.state_dir, 0o500)
+        told = "its state cannot be written to"
+        until(lambda: told in gw.log(), "it is told")
+        self.assert_refused(507, "InsufficientStorage", "state folder",
+                            answer=gw.post("/captures", {"connection": "site-a"}))
+        gw.wait_played()
+        gw.stop(download=True)
+        gw.wait_state(None, "Uploading")
+        self.assertEqual(gw.log().count(told), 1)
+        os.chmod(gw.state_dir, 0o700)
+        until(lambda: "its state is on disk again" in gw.log(), "it is told")
+        self.kill_gatecapd(gw)
+        data, _ = gw.fetch()
+        self.assert_whole(data, gw.report())
+        gw.wait_no_data()
+
+    def test_a_second_gatecapd_is_refused_and_touches_nothing(self):
+        gw = self.appliance()
+        gw.start(filter_data=WHOLE)
+        done = subprocess.run([gw.path("bin/gatecapd"), "--config", gw.config_path], text=True,
+                              capture_output=True, timeout=30, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"{gw.state_dir} is in use by another gatecapd", done.stderr)
+        gw.wait_played()
+        data, _ = gw.download()
+        self.assert_whole(data, gw.report())
 
 
 class Damaged(Restart):
@@ -428,7 +456,7 @@ class Damaged(Restart):
 
     def all_bytes(self, gw, ids):
         found = {}
-        for name in self.names(gw, ".capture", ".index"):
+        for name in gw.files(".capture", ".index"):
             path = os.path.join(gw.state_dir, name)
             if any(name.startswith(ids[n]) for n in ("site-a", "spare-1", "spare-2")):
                 with open(path, "rb") as data:

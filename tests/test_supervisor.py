@@ -101,11 +101,11 @@ class Supervisor(unittest.TestCase):
             self.wait_lines(n + 1)
             self.assertEqual((self.lines(" start ")[-1].split()[0], self.pid_of(other)), (name, other_pid))
 
-    def test_term_ends_control_first_and_exits_0(self):
+    def test_term_ends_the_dataplane_first_and_exits_0(self):
         self.start()
         self.process.terminate()
         self.assertEqual(self.process.wait(DEADLINE_S), 0)
-        self.assertEqual(self.lines(" term"), ["gatecapd term", "gatecap-dataplane term"])
+        self.assertEqual(self.lines(" term"), ["gatecap-dataplane term", "gatecapd term"])
 
     def test_hup_goes_to_control_only(self):
         self.start()
