@@ -164,8 +164,8 @@ static void *merge(void *ctx)
 					dice_one_in(d, 3) ? 1 + dice_below(d, 50) : UINT64_MAX);
 		uint64_t before = refused(w);
 
-		if (!dice_one_in(d, 4))
-			merge_release(w->merger);
+		if (n == 0 || !dice_one_in(d, 4))
+			merge_commit(w->merger);
 		if (n == 0)
 			sched_yield();
 		// A pause until a ring is full, if that comes to pass.
@@ -187,7 +187,7 @@ static void merge_begin(struct world *w)
 
 		ring_reader_init(&rings[i], pair->data, pair->size, &pair->shared->ring, pair->tail);
 	}
-	w->merger = merge_open(rings, WORKERS);
+	w->merger = merge_open(rings, WORKERS, 1);
 	assert_non_null(w->merger);
 	atomic_store(&w->merge_ends, false);
 	assert_int_equal(pthread_create(&w->merge_thread, NULL, merge, w), 0);
