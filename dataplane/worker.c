@@ -29,7 +29,8 @@ union ticket {
 		uint64_t wanted : CAPTURES_MAX;
 		uint64_t running : CAPTURES_MAX;
 		uint64_t generation : 16; // says which captures `wanted` means
-		uint64_t snap_bytes : 16; // theirs; the tables forget it when the last of them stops
+		uint64_t
+			snap_bytes : 16; // theirs; the tables forget it when the last of them stops
 		uint64_t set : 22;
 	};
 };
@@ -44,8 +45,8 @@ struct worker {
 	struct classifier *classifier;
 	struct fragment_table *fragments; // verdicts of inner first fragments
 	const struct matcher *matcher;
-	uint8_t slots;			 // running captures
-	uint32_t n_sets;		 // taken over
+	uint8_t slots;			  // running captures
+	uint32_t n_sets;		  // taken over
 	uint32_t first_set[CAPTURES_MAX]; // of each slot's owner
 	struct tally tally;
 	struct audit audit;

@@ -50,8 +50,10 @@ void known_capture_throw(struct dice *d, struct known_capture *c, unsigned slot)
 		c->dport[f->n_dst_port++] = dice_one_in(d, 2) ? 80 : 53;
 	f->tcp_flags = dice_one_in(d, 4) ? SYN : 0;
 	f->single_direction = dice_one_in(d, 2);
-	c->entry = (struct set_source_capture){
-		.slot = slot, .is_new = true, .connection = scopes[dice_below(d, 4)], .data = &c->data};
+	c->entry = (struct set_source_capture){.slot = slot,
+					       .is_new = true,
+					       .connection = scopes[dice_below(d, 4)],
+					       .data = &c->data};
 }
 
 static void turn_half(struct dice *d, struct sent *s)
