@@ -73,6 +73,23 @@ class Restart(Live):
         shutil.chown(gw.path("run"), "gatecap", "gatecap")
         gw.launch()
 
+    def synced(self, gw, capture_id):
+        """Does a sync cover records, and how many commits were there since? docs/formats.md "Index"."""
+        with open(os.path.join(gw.state_dir, capture_id + ".index"), "rb") as data:
+            index = data.read()
+        size = (len(index) - 4096) // 4
+        slots = [index[4096 + n * size:4096 + (n + 1) * size] for n in range(4)]
+        number = [struct.unpack_from("Q", slot, 8)[0] for slot in slots]
+        newest = slots[2 + (number[3] > number[2])]
+        return struct.unpack_from("I", newest, 840 + 24)[0] > 0 and max(number[:2]) - max(number[2:])
+
+    def wait_synced(self, gw, capture_id, behind=0):
+        """At most so many commits behind; what is not synced is not believed after a reboot."""
+        def is_synced():
+            commits = self.synced(gw, capture_id)
+            return commits is not False and commits <= behind
+        until(is_synced, "the store is synced")
+
     def saved(self, gw, capture_id):
         with open(os.path.join(gw.state_dir, capture_id + ".capture"), encoding="utf-8") as text:
             return json.load(text)
@@ -285,7 +302,8 @@ class Uploads(Restart):
     def test_an_upload_goes_on_after_a_reboot(self):
         gw = self.appliance()
         with FaultProxy(self.storage.port, {n: HELD for n in range(2, 9)}) as proxy:
-            want, _ = self.held_upload(gw, proxy)
+            want, capture_id = self.held_upload(gw, proxy)
+            self.wait_synced(gw, capture_id)
             self.kill_all(gw)
             proxy.faults = {}
             self.reboot(gw)
@@ -366,10 +384,16 @@ class Gaps(Restart):
             with self.subTest(end.__name__):
                 gw = self.appliance()
                 self.running(gw)
+                for name in (None, "site-a"):
+                    self.wait_synced(gw, gw.show(name)["id"], 10**9)
                 end(gw)
+                recorded = {file[:-8]: int(self.saved(gw, file[:-8])["ports"][0]["base"][1])
+                            for file in gw.files(".capture")}
                 self.reboot(gw)
                 for name in (None, "site-a"):
                     capture = gw.show(name)
+                    if end == Appliance.end:  # planned: all that was recorded is there
+                        self.assertEqual(capture["counters"]["in_file"], recorded[capture["id"]])
                     self.assertEqual(capture["state"], "Recovered")
                     self.assertGreater(capture["stopped"], capture["started"])
                     self.assertIn("was started anew", " ".join(capture["notes"]))
