@@ -262,6 +262,9 @@ static void leave_capture(struct captures *m, struct capture *c)
 	}
 	if (c->store != NULL) {
 		store_keep(c->store);
+		// Before a reboot that was planned.  What a power loss has left is only read.
+		if (strcmp(c->run, m->run) == 0)
+			(void)store_sync(c->store);
 		(void)captures_save(m, c);
 	}
 	m->list = c->next;

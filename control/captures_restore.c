@@ -89,7 +89,8 @@ static void go_on(struct captures *m, struct capture *c)
 					      c->first_generation, &c->mark);
 	else
 		merge_set_store(m->merger, (unsigned)c->slot, c->store, c->first_generation);
-	if (!is_whole)
+	// One that stops may have been whole and let go of already: its books tell, capture_settle_cut().
+	if (!is_whole && c->state != CAPTURE_STOPPING)
 		capture_add_gap(c, c->cut_from_ns, c->cut_to_ns, GAP_CONTROL_DOWN);
 }
 

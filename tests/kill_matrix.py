@@ -21,10 +21,9 @@ import struct
 import sys
 import threading
 import time
-from urllib.parse import urlsplit
 
 import live
-from live import (API, Appliance, Live, UnixConnection, base_config, blob_name, read_pcap, scope_path,
+from live import (API, Appliance, Live, UnixConnection, base_config, read_pcap, scope_path,
                   until)
 from test_live_restart import esp_frames, is_alive
 
@@ -131,17 +130,6 @@ class Matrix(Live):
         if step == 1:
             self.assertEqual(report["not_matched"], 0)
 
-    def blob_bytes(self, capture):
-        """Straight from the storage: the SDK takes half a second to start."""
-        url = urlsplit(self.url)
-        connection = http.client.HTTPConnection(url.netloc, timeout=30)
-        connection.request("GET", f"{url.path}/{blob_name(capture, self.storage.endpoint)}?{url.query}")
-        answer = connection.getresponse()
-        self.assertEqual(answer.status, 200)
-        data = answer.read()
-        connection.close()
-        return data
-
     # -- a round --
 
     def begin(self, state):
@@ -191,7 +179,7 @@ class Matrix(Live):
         if state == "Uploading":
             capture = gw.wait_state(None, "Succeeded", "UploadFailed", "Failed")
             self.assertEqual((capture["state"], capture["error"]), ("Succeeded", None))
-            data = self.blob_bytes(capture)
+            data = self.fetch_blob(capture, self.url)
             self.assertEqual(hashlib.md5(data).hexdigest(), capture["md5"])
             return data, "uploaded"
         if state == "Starting":
