@@ -2,7 +2,7 @@
  *
  * Flow:    worker.c tells it what comes, what is held and what is let go; audit_after() asserts.
  * Threads: the owning worker.
- * Cost:    nothing with NDEBUG: the struct is empty and every function, too.
+ * Cost:    nothing without -Daudit=true: the struct is empty and every function, too.
  * Rules:   of each (slot, port): received >= recorded + ring_full + held.  A burst of n packets settles
  *          at most n for a slot, on its own port and nowhere else, each at most once.  Of each slot: the
  *          sum of its classes and of what is held = what it received.
@@ -18,7 +18,7 @@
 #include "dataplane/shared.h"
 #include "dataplane/verdict.h"
 
-#ifndef NDEBUG
+#ifdef GATECAP_AUDIT
 
 struct audit_slot {
 	uint64_t n_received;	    // on all ports since the slot's owner started

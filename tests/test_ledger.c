@@ -284,7 +284,7 @@ static void breathe(struct world *w)
 	for (unsigned i = 0; i < WORKERS; i++)
 		worker_idle(w->workers[i].worker, ledger_time_of(atomic_load(&w->log.clock)));
 	(void)merge_step(w->merger, UINT64_MAX);
-	merge_release(w->merger);
+	merge_commit(w->merger);
 }
 
 static void let_traffic_pass(struct world *w, uint32_t n)
