@@ -10,10 +10,12 @@ import contextlib
 import hashlib
 import http.client
 import json
+import mmap
 import os
 import pwd
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 
@@ -23,6 +25,7 @@ from fault_proxy import FaultProxy
 
 HELD = {"kind": "hold"}
 PER_SECOND = 4000
+DONE_AT = 80 + 176  # in the dataplane's memory: its first port has played its file (docs/formats.md)
 WHOLE = {"MaxPacketBufferSize": 1500, "MaxFileSize": 20}
 
 
@@ -200,6 +203,27 @@ class Control(Restart):
         self.assertRegex(gw.wait_state("site-a", "Failed")["error"], "Aborted on request")
         gw.wait_no_data()
 
+    def test_a_stop_waits_until_the_rings_of_before_are_emptied(self):
+        gw = self.appliance()
+        ids = self.start(gw, None, "site-a")
+        gw.wait_recorded(500)
+        os.rename(gw.path("bin/gatecapd"), gw.path("bin/away"))
+        gw.kill("gatecapd")
+        with another_control(gw.config["dataplane"]["socket"]) as shared:
+            until(lambda: struct.unpack_from("Q", shared, DONE_AT)[0], "the rest is in the rings")
+            os.rename(gw.path("bin/away"), gw.path("bin/gatecapd"))
+            until(lambda: is_serving(gw), "the next gatecapd serves")
+            until(lambda: "serves another gatecapd" in gw.log(), "it is turned away")
+            for name in ids:
+                self.assertEqual(gw.stop(name, download=True)["state"], "Stopping")
+            for _ in range(20):
+                for name in ids:
+                    self.assertEqual(gw.show(name)["state"], "Stopping")
+        for name in ids:
+            gw.wait_state(name, "Uploading")
+            data, _ = gw.fetch(name)
+            self.assert_whole(data, gw.report(name), name)
+
     def test_what_is_over_is_shown_until_the_next_start(self):
         gw = self.appliance()
         self.start(gw, None)
@@ -367,7 +391,7 @@ class Gaps(Restart):
         gw.kill("gatecap-dataplane")
         old = gw.kill("gatecapd")
         until(lambda: gw.pid_of("gatecapd") not in (0, old), "a new gatecapd")
-        until(lambda: os.path.exists(gw.socket) and self.is_serving(gw), "it serves")
+        until(lambda: os.path.exists(gw.socket) and is_serving(gw), "it serves")
         gw.stop(download=True)
         gw.wait_state(None, "Uploading")
         data, _ = gw.fetch()
@@ -377,10 +401,6 @@ class Gaps(Restart):
         gw.wait_played()
         data, _ = gw.download("site-a")
         self.assert_cut(data, gw.report("site-a"), "dataplane_down", played=2)
-
-    def is_serving(self, gw):
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            return gw.get("/status").status == 200
 
     def test_a_reboot_leaves_captures_recovered(self):
         for end in (self.kill_all, Appliance.end):
@@ -526,6 +546,30 @@ class Damaged(Restart):
         self.assertEqual(gw.get("/captures").json["captures"], [])
         self.assertEqual(sorted(os.listdir(gw.state_dir)),
                          [os.path.basename(other) + ".index", "notes.index"])
+
+
+def is_serving(gw):
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return gw.get("/status").status == 200
+    return False
+
+
+@contextlib.contextmanager
+def another_control(path):
+    """Be the dataplane's control, so that no other is; gives the dataplane's memory."""
+    def hello():
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        peer.connect(path)
+        peer.send(struct.pack("IHH", 0x67637064, 1, 1))
+        _, fds, _, _ = socket.recv_fds(peer, 1024, 2)
+        if not fds:
+            peer.close()  # BUSY: it has not noticed yet that the one before is dead
+        return (peer, fds) if fds else None
+    peer, fds = until(hello, "the dataplane takes us")
+    with peer, mmap.mmap(fds[0], 4096, prot=mmap.PROT_READ) as shared:
+        for fd in fds:
+            os.close(fd)
+        yield shared
 
 
 def is_alive(pid):
