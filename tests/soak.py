@@ -21,8 +21,8 @@ import threading
 import time
 import unittest
 
-from live import (Appliance, Live, Programs, base_config, blob, blob_name, data_frames, primed,
-                  read_pcap, scope_path, until)
+from live import (Appliance, Live, Programs, UnixConnection, base_config, blob, blob_name, data_frames,
+                  primed, read_pcap, scope_path, until)
 
 SCOPES = [None, "site-a", "users", "spare-1", "spare-2"]
 OUTER = ["k-ike1-gcm128-native.pcap", "ovpn-udp1194-plain.pcap"]
@@ -138,9 +138,7 @@ class Client(threading.Thread):
             {"Filters": [{"SourceSubnets": ["10.1.0.0/16"], "TcpFlags": 2}]}])
 
     def one_capture(self):
-        body = {"filter_data": {"MaxFileSize": 2, **self.random_filter()}}
-        if self.scope is not None:
-            body["connection"] = self.scope
+        body = {"filter_data": {"MaxFileSize": 2, **self.random_filter()}, **self.named()}
         if self.rng.random() < 0.3:
             body["sas_url"] = self.test.good
         self.born = time.monotonic()
@@ -157,8 +155,12 @@ class Client(threading.Thread):
         self.end()
 
     def look(self):
-        what = self.rng.choice(["snapshot", "report", "show", "bad stop"])
-        if what == "bad stop":
+        what = self.rng.choice(["snapshot", "report", "show", "bad stop", "nonsense", "leave"])
+        if what == "nonsense":
+            self.nonsense()
+        elif what == "leave":
+            self.leave()
+        elif what == "bad stop":
             answer, _ = self.ask("POST", scope_path(self.scope) + "/stop", {"sas_url": self.test.bad})
             assert answer.status != 202, answer
         elif what == "snapshot":
@@ -173,6 +175,26 @@ class Client(threading.Thread):
             c = self.wait("Running")["counters"]
             self.test.assertEqual(c["received"], c["not_matched"] + sum(c["lost"].values()) +
                                   c["in_flight"] + c["in_file"] + c["overwritten"], c)
+
+    def nonsense(self):
+        """What cannot be: refused, and changes nothing."""
+        method, path, body, wanted = self.rng.choice([
+            ("POST", "/captures", {"connection": "nowhere"}, 404),
+            ("POST", "/captures", {"filter_data": {"TracingFlags": 0}, **self.named()}, 400),
+            ("POST", scope_path("nowhere") + "/stop", {"download": True}, 404),
+            ("POST", scope_path(self.scope) + "/finish", {"md5": "0"}, 409)])
+        answer, _ = self.ask(method, path, body)
+        assert answer.status in (wanted, 409, 503), (path, answer)
+
+    def leave(self):
+        """Ask for something long, and go."""
+        with contextlib.suppress(*GONE):
+            connection = UnixConnection(self.gw.socket)
+            connection.request("GET", scope_path(self.scope) + "/snapshot")
+            connection.close()
+
+    def named(self):
+        return {} if self.scope is None else {"connection": self.scope}
 
     def end(self):
         way = self.rng.choice(["upload", "upload", "download", "abort"])

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""test_live_faults.py - signals, killed processes, clients that go away or talk nonsense, long use.
+"""test_live_faults.py - signals, killed processes, clients that go away or talk nonsense.
 
     test_live_faults.py BIN_DIR GATECAPD_ASAN [unittest arguments]
 
-Where memory faults are looked for gatecapd is the sanitizer build; GATECAP_SEED repeats a soak.
+Where memory faults are looked for gatecapd is the sanitizer build.  Long use: soak.py.
 """
 import calendar
 import contextlib
@@ -11,14 +11,12 @@ import hashlib
 import http.client
 import json
 import os
-import random
-import re
 import signal
 import socket
 import time
 
 from live import (API, Appliance, Live, Programs, Refused, UnixConnection, assert_opens_clean,
-                  base_config, content, data_frames, main, primed, read_pcap, scope_path, until)
+                  base_config, content, data_frames, main, primed, read_pcap, until)
 from fault_proxy import FaultProxy
 
 OUTER = "k-ike1-gcm128-native.pcap"
@@ -378,85 +376,6 @@ class Nonsense(Faults):
                 client.sendall(noise)
         self.gw.get("/status")
         self.assertEqual(self.gw.pid_of("gatecapd"), pid)
-
-
-class LongUse(Faults):
-    needs_storage = True
-
-    def test_random_operations_do_not_break_it(self):
-        seed = int(os.environ.get("GATECAP_SEED", random.SystemRandom().randrange(1 << 32)))
-        print(f"GATECAP_SEED={seed}")
-        rng = random.Random(seed)
-        with Appliance(self.config(loops=0), asan=True) as gw:
-            pid = gw.pid_of("gatecapd")
-            good, bad = gw.secret(self.sas()), gw.secret(self.sas("missing-container"))
-            for n in range(50):
-                self.one_operation(gw, rng, good, bad)
-                self.assertEqual(gw.pid_of("gatecapd"), pid, f"operation {n} of seed {seed}")
-                for capture in gw.get("/captures").json["captures"]:
-                    c = capture["counters"]
-                    self.assertEqual(c["received"], c["not_matched"] + sum(c["lost"].values()) +
-                                     c["in_flight"] + c["in_file"] + c["overwritten"])
-            self.assertEqual(gw.end(), 0)
-
-    def one_operation(self, gw, rng, good, bad):
-        scope = rng.choice([None, "site-a", "users", "nowhere"])
-        path = scope_path(scope)
-        filters = rng.choice([{}, {"Filters": [{}]}, {"TracingFlags": 0},
-                              {"MaxFileSize": 1, "Filters": [{"Protocol": [1, 6]}]}])
-        body = {"filter_data": filters, **({"connection": scope} if scope else {})}
-        operation = rng.choice(["start", "start", "start_sas", "stop", "stop", "stop_bad", "output",
-                                "abort", "snapshot", "leave", "report", "finish", "kill"])
-        if operation == "start":
-            gw.post("/captures", body)
-        elif operation == "start_sas":
-            gw.post("/captures", {**body, "sas_url": rng.choice([good, bad])})
-        elif operation == "stop":
-            gw.post(path + "/stop", {"sas_url": good})
-        elif operation == "stop_bad":
-            self.assertNotEqual(gw.post(path + "/stop", {"sas_url": bad}).status, 202)
-        elif operation == "output":
-            gw.try_cli("stop", *(["--connection", scope] if scope else []), "--output",
-                       self.file("soak.pcap"), "--force")
-        elif operation == "leave":
-            connection = UnixConnection(gw.socket)
-            connection.request(*rng.choice([("POST", path + "/abort"), ("GET", path + "/snapshot"),
-                                            ("POST", path + "/stop", '{"download":true}')]))
-            connection.close()
-        elif operation == "finish":
-            gw.post(path + "/finish", {"md5": "0"})
-        elif operation == "kill":
-            gw.kill("gatecap-dataplane")
-            gw.wait_ready()
-        elif operation == "abort":
-            gw.post(path + "/abort")
-        else:
-            gw.get(path + "/" + operation)
-
-    def rss_kb(self, pid):
-        with open(f"/proc/{pid}/status", encoding="utf-8") as status:
-            return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1))
-
-    def test_memory_stays_flat_over_many_captures(self):
-        with Appliance(self.config(loops=0)) as gw:
-            pid = gw.pid_of("gatecapd")
-            n_files = len(os.listdir(f"/proc/{pid}/fd"))
-            half = 0
-            for n in range(200):
-                gw.start("site-a", filter_data={"MaxFileSize": 1, "Filters": [{}]})
-                gw.snapshot("site-a")
-                if n % 2:
-                    gw.abort("site-a")
-                else:
-                    gw.download("site-a")
-                if n == 99:
-                    half = self.rss_kb(pid)
-            grown = self.rss_kb(pid) - half
-            self.assertLess(grown, 1024, f"kB more after another 100 rounds; {half} before")
-            until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= n_files, "descriptors are closed")
-            gw.wait_no_data()
-            self.assertEqual(len(gw.files()), 1)
-            self.assertEqual(len(gw.get("/captures").json["captures"]), 1, "the last of its scope")
 
 
 class Names(Faults):
