@@ -93,8 +93,8 @@ class Restart(Live):
             return commits is not False and commits <= behind
         until(is_synced, "the store is synced")
 
-    def saved(self, gw, capture_id):
-        with open(os.path.join(gw.state_dir, capture_id + ".capture"), encoding="utf-8") as text:
+    def saved(self, gw, capture_id, ending=".capture"):
+        with open(os.path.join(gw.state_dir, capture_id + ending), encoding="utf-8") as text:
             return json.load(text)
 
     def wanted(self, connection=None):
@@ -386,12 +386,17 @@ class Gaps(Restart):
 
     def test_without_a_dataplane_a_capture_of_before_can_be_stopped(self):
         gw = self.appliance()
+        other = gw.start("spare-1")["id"]  # matches nothing, so that its store knows nothing
         self.running(gw)
+        counted = until(lambda: self.written_tally(gw, other), "what was counted is written down")
         os.rename(gw.path("bin/gatecap-dataplane"), gw.path("bin/away"))
-        gw.kill("gatecap-dataplane")
-        old = gw.kill("gatecapd")
-        until(lambda: gw.pid_of("gatecapd") not in (0, old), "a new gatecapd")
-        until(lambda: os.path.exists(gw.socket) and is_serving(gw), "it serves")
+        old = gw.pid_of("gatecapd")
+        for pid in (old, gw.pid_of("gatecap-dataplane")):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: gw.pid_of("gatecapd") not in (0, old) and is_serving(gw), "the next one serves")
+        ledger = gw.show("spare-1")["counters"]
+        self.assertGreaterEqual(ledger["received"], counted)
+        self.assertEqual(ledger["received"], ledger["not_matched"])
         gw.stop(download=True)
         gw.wait_state(None, "Uploading")
         data, _ = gw.fetch()
@@ -401,6 +406,11 @@ class Gaps(Restart):
         gw.wait_played()
         data, _ = gw.download("site-a")
         self.assert_cut(data, gw.report("site-a"), "dataplane_down", played=2)
+
+    def written_tally(self, gw, capture_id):
+        with contextlib.suppress(FileNotFoundError):
+            return int(self.saved(gw, capture_id, ".tally")["ports"][0]["last"][0])
+        return 0
 
     def test_a_reboot_leaves_captures_recovered(self):
         for end in (self.kill_all, Appliance.end):
