@@ -302,11 +302,12 @@ static void get_report(struct http_req *req, void *ctx)
 	}
 	text = capture->report;
 	if (text == NULL) {
-		cJSON_Delete(captures_one_json(ctx, capture)); // reads the books afresh
+		// The store first: what is in it is covered by the books that are read after it.
 		if (capture->has_final)
 			counts = capture->final;
 		else if (capture->store != NULL)
 			(void)store_count(capture->store, &counts);
+		cJSON_Delete(captures_one_json(ctx, capture)); // reads the books afresh
 		text = live = capture_report(capture, captures_config(ctx), &counts);
 	}
 	http_reply_text(req, 200, "application/json", text, strlen(text));

@@ -154,8 +154,9 @@ struct ledger capture_ledger(const struct capture *capture, unsigned port,
 char *capture_report(const struct capture *capture, const struct config *config,
 		     const struct store_counts *counts);
 
-/* CAPTURE of docs/http-api.md.  Counts the store if it has one. */
-struct cJSON *capture_json(struct capture *capture, uint64_t bytes_sent);
+/* CAPTURE of docs/http-api.md.  `counts` of the store were taken before the books were read. */
+struct cJSON *capture_json(struct capture *capture, const struct store_counts *counts,
+			   uint64_t bytes_sent);
 
 /* <prefix>/<gateway>/<connection or "gateway">/<yyyy>/<mm>/<dd>/<HHMMSS.fffffff>Z_<instance><ending> */
 char *capture_blob_name(const struct capture *capture, const struct config *config,

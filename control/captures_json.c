@@ -11,12 +11,16 @@ static uint64_t load(const _Atomic uint64_t *counter)
 struct cJSON *captures_one_json(struct captures *m, const struct capture *capture)
 {
 	struct capture *c = (struct capture *)(uintptr_t)capture; // the books are read afresh
+	struct store_counts counts = c->final;
 	uint64_t sent = c->upload_id > 0 ? upload_progress(m->uploader, c->upload_id) : 0;
 
 	if (c->state == CAPTURE_SUCCEEDED)
 		sent = c->upload_bytes;
+	// The store first: what is in it is covered by the books that are read after it.
+	if (!c->has_final && c->store != NULL)
+		(void)store_count(c->store, &counts);
 	captures_read_tally(m, c);
-	return capture_json(c, sent);
+	return capture_json(c, &counts, sent);
 }
 
 struct cJSON *captures_list_json(struct captures *m)

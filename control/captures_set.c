@@ -24,6 +24,12 @@ static uint64_t load(const _Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+/* B2 pairs with B1 in counter_settle(): `received` that is loaded after it covers it. */
+static uint64_t load_settled(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_acquire);
+}
+
 static void read_nic(const struct captures *m, struct capture *c)
 {
 	const struct shared_header *shared = dp_client_shared(m->dp);
@@ -49,9 +55,9 @@ static void read_workers(const struct captures *m, struct capture *c)
 			uint64_t first_ns = load(&s->lost_first_ns),
 				 last_ns = load(&s->lost_last_ns);
 
-			// received last: it is stored after the others, so it covers them
-			sum.ports[port].recorded += load(&s->recorded);
-			sum.ports[port].ring_full += load(&s->ring_full);
+			// received last: it is stored before the others, so it covers them
+			sum.ports[port].recorded += load_settled(&s->recorded);
+			sum.ports[port].ring_full += load_settled(&s->ring_full);
 			sum.ports[port].received += load(&s->received);
 			if (first_ns != 0 &&
 			    (sum.lost_first_ns == 0 || first_ns < sum.lost_first_ns))

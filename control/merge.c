@@ -56,7 +56,7 @@ struct merger {
 	unsigned n_late, n_late_allocated;
 	_Atomic uint64_t merged_ns;
 	_Atomic uint64_t n_corrupt;
-	bool ignore_watermarks;
+	_Atomic bool ignore_watermarks;
 };
 
 /* A commit is due long before a worker meets a full ring. */
@@ -204,7 +204,7 @@ uint64_t merge_time_ns(const struct merger *m)
 
 void merge_ignore_watermarks(struct merger *m)
 {
-	m->ignore_watermarks = true;
+	atomic_store_explicit(&m->ignore_watermarks, true, memory_order_relaxed);
 }
 
 uint64_t merge_corrupt(const struct merger *m)
@@ -306,7 +306,8 @@ static uint64_t look(struct merger *m)
 		if (watermark_ns < limit_ns)
 			limit_ns = watermark_ns;
 	}
-	return m->ignore_watermarks ? UINT64_MAX : limit_ns;
+	return atomic_load_explicit(&m->ignore_watermarks, memory_order_relaxed) ? UINT64_MAX
+										 : limit_ns;
 }
 
 /* Slots whose stores had the record at `at` of ring i before they were resumed. */

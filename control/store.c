@@ -78,22 +78,27 @@ uint64_t store_disk_bytes(uint64_t file_bytes_max, uint32_t snap_bytes)
 	       index_file_bytes(n_places);
 }
 
+/* Is there room for so many bytes?  Said before anything is made. */
+static int check_room(const struct store *s, uint64_t bytes, struct error *err)
+{
+	struct statvfs vfs;
+
+	if (!s->settings.reserve || fstatvfs(s->dir_fd, &vfs) != 0 ||
+	    (uint64_t)vfs.f_bavail * vfs.f_frsize >= bytes)
+		return 0;
+	error_set(err,
+		  "The state folder has %llu MB free and this capture needs %llu MB: free some "
+		  "space, or choose a smaller MaxFileSize.",
+		  (unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize / FILE_MB_BYTES),
+		  (unsigned long long)(bytes / FILE_MB_BYTES + 1));
+	return -ENOSPC;
+}
+
 /* Create the file and reserve its room. */
 static int create_file(struct store *s, uint64_t bytes, struct error *err)
 {
-	struct statvfs vfs;
 	int rc;
 
-	if (s->settings.reserve && fstatvfs(s->dir_fd, &vfs) == 0 &&
-	    (uint64_t)vfs.f_bavail * vfs.f_frsize < bytes) {
-		error_set(
-			err,
-			"The state folder has %llu MB free and this capture needs %llu MB: free some "
-			"space, or choose a smaller MaxFileSize.",
-			(unsigned long long)((uint64_t)vfs.f_bavail * vfs.f_frsize / FILE_MB_BYTES),
-			(unsigned long long)(bytes / FILE_MB_BYTES + 1));
-		return -ENOSPC;
-	}
 	s->fd = openat(s->dir_fd, s->data_name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
 		       0600);
 	if (s->fd < 0) {
@@ -182,7 +187,9 @@ struct store *store_open(const struct store_settings *settings, struct error *er
 		return NULL;
 	}
 	start_segment(s, 0);
-	if ((settings->is_durable && index_create(s, err) != 0) ||
+	if (check_room(s, store_disk_bytes(settings->file_bytes_max, settings->snap_bytes), err) !=
+		    0 ||
+	    (settings->is_durable && index_create(s, err) != 0) ||
 	    create_file(s, (uint64_t)n_places * s->segment_bytes, err) != 0) {
 		store_close(s);
 		return NULL;

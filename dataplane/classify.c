@@ -168,7 +168,7 @@ static struct outcome shared_class(struct classifier *c, struct pkt *p)
 	case OVPN_HELD:
 		return (struct outcome){CLASS_OTHER, HELD};
 	case OVPN_UNWANTED:
-		return (struct outcome){CLASS_COUNT, VERDICT_NOT_MATCHED};
+		return as_other(VERDICT_NOT_MATCHED);
 	case OVPN_UNDECIDED:
 		return as_other(VERDICT_OVPN_UNDECIDED);
 	default:
@@ -265,7 +265,7 @@ static inline void pkt_swap(struct pkt *a, struct pkt *b)
 static inline unsigned settle(struct pkt *p, unsigned i, unsigned n_on, struct outcome outcome,
 			      struct tally *tally)
 {
-	p[i].class_ = outcome.class_ < CLASS_COUNT ? outcome.class_ : CLASS_OTHER;
+	p[i].class_ = outcome.class_;
 	if (outcome.verdict == GOES_ON) {
 		if (i != n_on)
 			pkt_swap(&p[i], &p[n_on]);
@@ -287,7 +287,7 @@ static inline void prefetch(const struct pkt *p, unsigned i, unsigned n)
 unsigned classify_outer_burst(struct classifier *c, struct pkt *p, unsigned n, struct tally *tally,
 			      uint64_t *n_class)
 {
-	/* The row behind the last class takes what is counted later: held and unwanted segments. */
+	/* The row behind the last class takes what the hooks count later: held segments. */
 	uint64_t counts[CLASS_COUNT + 1] = {0};
 	unsigned n_on = 0;
 
@@ -301,7 +301,6 @@ unsigned classify_outer_burst(struct classifier *c, struct pkt *p, unsigned n, s
 	}
 	for (unsigned i = 0; i < CLASS_COUNT; i++)
 		n_class[i] += counts[i];
-	ovpn_flows_collect(c->flows, n_class);
 	return n_on;
 }
 

@@ -47,18 +47,18 @@ enum { HELD_SEGMENTS_MAX = 4, HELD_BYTES_MAX = 256 };
 
 /* What classify asks its worker.  Calls happen only for segments of undecided shared flows.
  * A held segment is in tally.n_held until release() or drop() is called for it, once: the hook takes it
- * out of n_held and gives it its verdict (classifier_age() and _flush() have no tally).  Its class is
- * counted by classify itself, with the next burst (which may have n = 0, after a flush).
+ * out of n_held, gives it its verdict and counts its class (classifier_age() and _flush() have no books,
+ * and whose books they are is known to the ticket alone).
  */
 struct classify_hooks {
 	/* What to remember of a segment that is held: which captures would want it if it is OVPN
-	 * (pkt->class_ says so during the call).  0 means none: the segment is then counted as
+	 * (pkt->class_ says so during the call).  0 means none: the segment is then OTHER and
 	 * NOT_MATCHED at once, not copied; release() and drop() do not hear of it.
 	 */
 	uint64_t (*hold_wanted)(void *ctx, const struct pkt *pkt);
-	/* The flow was decided OVPN: record this earlier segment now. */
+	/* The flow was decided OVPN: record this earlier segment now; its class is OVPN. */
 	void (*release)(void *ctx, const struct held_segment *segment);
-	/* The flow was decided OTHER, aged out, or pushed out: forget this segment. */
+	/* The flow was decided OTHER, aged out, or pushed out: forget this segment; it is OTHER. */
 	void (*drop)(void *ctx, const struct held_segment *segment, enum verdict why);
 	void *ctx;
 };
@@ -78,7 +78,7 @@ void classifier_set_endpoints(struct classifier *classifier, const struct ovpn_e
 
 /* Parse and classify a burst of frames from a port of role outer.  Survivors (ESP, IKE, OVPN) move
  * to the front, in order; the rest gets its verdict in `tally` here (held ones in n_held).
- * `n_class[CLASS_COUNT]` counts every packet by class, survivors included (held ones when decided).
+ * `n_class[CLASS_COUNT]` counts every packet by class, survivors included, held ones not.
  * A packet that leaves the array is freed by nobody here: see `settled`.
  * Returns how many go on.
  * The order of p[0..n) after the call: survivors, then the settled ones: all n are still there, so

@@ -39,7 +39,6 @@ struct flow {
 	struct flow_key key;
 	uint64_t last_ns;
 	uint16_t held[HELD_SEGMENTS_MAX]; // slots, oldest first
-	uint32_t n_unwanted;		  // classes to count once decided
 	uint8_t state;			  // enum flow_state
 	uint8_t n_payloads;		  // that told nothing
 	uint8_t n_held;
@@ -58,8 +57,7 @@ enum { LIST = OVPN_HELD_MAX }; // the slot that is head and tail of the list
 struct ovpn_flows {
 	struct classify_hooks hooks;
 	struct hash_key secret;
-	uint64_t n_decided[CLASS_COUNT]; // for ovpn_flows_collect()
-	uint16_t free_slot;		 // LIST: none
+	uint16_t free_slot; // LIST: none
 	alignas(64) struct flow flows[OVPN_FLOWS_MAX];
 	struct slot slots[OVPN_HELD_MAX + 1];
 };
@@ -187,7 +185,6 @@ static void drop_held(struct ovpn_flows *flows, struct flow *flow, enum verdict 
 		flows->hooks.drop(flows->hooks.ctx, &flows->slots[flow->held[i]].segment, why);
 		slot_unlink(flows, flow->held[i]);
 	}
-	flows->n_decided[CLASS_OTHER] += n;
 }
 
 static void release_held(struct ovpn_flows *flows, struct flow *flow)
@@ -199,7 +196,6 @@ static void release_held(struct ovpn_flows *flows, struct flow *flow)
 		flows->hooks.release(flows->hooks.ctx, &flows->slots[flow->held[i]].segment);
 		slot_unlink(flows, flow->held[i]);
 	}
-	flows->n_decided[CLASS_OVPN] += n;
 }
 
 /* The oldest of all goes; it is the oldest of its flow too. */
@@ -213,7 +209,6 @@ static void drop_oldest(struct ovpn_flows *flows)
 	memmove(flow->held, flow->held + 1, flow->n_held * sizeof(flow->held[0]));
 	flows->hooks.drop(flows->hooks.ctx, &flows->slots[i].segment, VERDICT_OVPN_UNDECIDED);
 	slot_unlink(flows, i);
-	flows->n_decided[CLASS_OTHER]++;
 }
 
 static void slot_fill(struct ovpn_flows *flows, struct flow *flow, const struct pkt *pkt,
@@ -244,15 +239,13 @@ static enum ovpn_answer hold(struct ovpn_flows *flows, struct flow *flow, struct
 {
 	uint64_t ticket;
 
+	if (flow->n_held == HELD_SEGMENTS_MAX)
+		return OVPN_UNDECIDED;
 	pkt->class_ = CLASS_OVPN; // what it would be: the worker asks its captures about that
 	ticket = flows->hooks.hold_wanted(flows->hooks.ctx, pkt);
 	pkt->class_ = CLASS_OTHER;
-	if (ticket == 0) {
-		flow->n_unwanted++;
+	if (ticket == 0)
 		return OVPN_UNWANTED;
-	}
-	if (flow->n_held == HELD_SEGMENTS_MAX)
-		return OVPN_UNDECIDED;
 	if (flows->free_slot == LIST)
 		drop_oldest(flows);
 	slot_fill(flows, flow, pkt, ticket);
@@ -269,8 +262,6 @@ static void flow_settle(struct ovpn_flows *flows, struct flow *flow, enum flow_s
 	else
 		drop_held(flows, flow,
 			  state == FLOW_OTHER ? VERDICT_OTHER : VERDICT_OVPN_UNDECIDED);
-	flows->n_decided[state == FLOW_OVPN ? CLASS_OVPN : CLASS_OTHER] += flow->n_unwanted;
-	flow->n_unwanted = 0;
 }
 
 static struct flow_key key_of(const struct headers *h)
@@ -407,11 +398,4 @@ uint64_t ovpn_flows_oldest_held_ns(const struct ovpn_flows *flows)
 	uint16_t i = flows->slots[LIST].next;
 
 	return i == LIST ? UINT64_MAX : flows->slots[i].segment.time_ns;
-}
-
-void ovpn_flows_collect(struct ovpn_flows *flows, uint64_t *n_class)
-{
-	n_class[CLASS_OVPN] += flows->n_decided[CLASS_OVPN];
-	n_class[CLASS_OTHER] += flows->n_decided[CLASS_OTHER];
-	flows->n_decided[CLASS_OVPN] = flows->n_decided[CLASS_OTHER] = 0;
 }

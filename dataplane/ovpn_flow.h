@@ -12,8 +12,8 @@
  * Held:    segments without payload before the decision, at most HELD_SEGMENTS_MAX a flow, for
  *          OVPN_HOLD_NS, OVPN_HELD_MAX in all (the oldest goes).  A held segment is in tally.n_held
  *          until hooks->release or hooks->drop is called for it, in order of arrival: the hook takes
- *          it out of n_held and gives it its verdict.  A segment that no capture wants is not held:
- *          its verdict is NOT_MATCHED at once, and its class is counted when the flow is decided.
+ *          it out of n_held, gives it its verdict and counts its class.  A segment that no capture
+ *          wants is not held: its class is OTHER and its verdict NOT_MATCHED at once.
  * Not held, OTHER, verdict OVPN_UNDECIDED: payload that shows no shape, an empty segment beyond the
  *          fourth, every segment of a flow that was given up.
  * Age:     a flow is forgotten after 600 s of silence, 60 s once it saw FIN or RST.  A SYN without ACK
@@ -46,7 +46,7 @@ enum ovpn_answer {
 	OVPN_NO,
 	OVPN_UNDECIDED, // OTHER, with the verdict of that name
 	OVPN_HELD,	// copied; the hooks will hear of it
-	OVPN_UNWANTED,	// NOT_MATCHED; its class comes with ovpn_flows_collect()
+	OVPN_UNWANTED,	// OTHER, with the verdict NOT_MATCHED
 };
 
 struct ovpn_flows;
@@ -71,9 +71,6 @@ void ovpn_flows_flush(struct ovpn_flows *flows);
 
 /* The time of the oldest held segment, or UINT64_MAX. */
 uint64_t ovpn_flows_oldest_held_ns(const struct ovpn_flows *flows);
-
-/* Add the classes of earlier segments (held and unwanted ones) that were decided since the last call. */
-void ovpn_flows_collect(struct ovpn_flows *flows, uint64_t *n_class);
 
 /* What a payload says by itself: OVPN_YES, OVPN_NO (TLS) or OVPN_UNDECIDED.  For tests and the fuzzer. */
 enum ovpn_answer ovpn_payload_shape(const uint8_t *payload, size_t len, bool from_start);

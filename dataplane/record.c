@@ -27,7 +27,7 @@ static void count_recorded(struct recorder *r, uint64_t lanes, unsigned port)
 {
 	for (unsigned slot = 0; lanes != 0; slot++, lanes >>= 8)
 		if (lanes & 0xff)
-			counter_add(&r->shared->slots[slot][port].recorded, lanes & 0xff);
+			counter_settle(&r->shared->slots[slot][port].recorded, lanes & 0xff);
 }
 
 /* A late packet may be lost after a younger one. */
@@ -39,7 +39,7 @@ static void count_lost(struct recorder *r, const struct pkt *p)
 
 		if (!(p->wanted >> slot & 1))
 			continue;
-		counter_add(&c->ring_full, 1);
+		counter_settle(&c->ring_full, 1);
 		first_ns = atomic_load_explicit(&c->lost_first_ns, memory_order_relaxed);
 		last_ns = atomic_load_explicit(&c->lost_last_ns, memory_order_relaxed);
 		if (first_ns == 0 || p->time_ns < first_ns)

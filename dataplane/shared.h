@@ -39,6 +39,7 @@ struct port_shared {
 
 /* What one worker did for one capture slot on one port, since the slot was started.
  * received = not matched (the rest) + recorded + ring_full (+ held, until decided).
+ * received is stored first, the others with release: read them first (acquire) and received last.
  */
 struct slot_counters {
 	_Atomic uint64_t received, recorded, ring_full;

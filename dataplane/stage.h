@@ -38,4 +38,13 @@ static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
 			      memory_order_relaxed);
 }
 
+/* The same for what became of packets that were counted as received before.  B1 pairs with B2 in
+ * whoever reads the books (acquire): who sees these sees `received` cover them, if he reads it last.
+ */
+static inline void counter_settle(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_release);
+}
+
 #endif

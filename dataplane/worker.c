@@ -4,9 +4,11 @@
  * judged by one generation.  Its counters live in memory that others read: they are stored once a
  * burst, never added to with a lock.
  *
- * Held segments (OpenVPN on a shared port) keep the captures and the generation that they were wanted
- * under when they arrived: a capture that starts later never sees them, one that stops gets them as
- * long as the watermark stays behind them.
+ * Held segments (OpenVPN on a shared port) keep a ticket: the captures that ran and those that wanted
+ * them when they arrived.  A capture that starts later never sees them, one that stops gets them as long
+ * as the watermark stays behind them.  A control process that follows the protocol gives a slot to
+ * another capture only after that; one that was killed and started anew does not know what is held, so
+ * the worker itself sees to it that a new owner's books begin at nothing.
  */
 #include "dataplane/worker.h"
 
@@ -14,16 +16,40 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dataplane/audit.h"
 #include "dataplane/classify.h"
 #include "dataplane/stage.h"
+
+/* What is remembered of a held segment.  `set` counts the sets that this worker took over: enough bits
+ * for a million of them while a segment is held.
+ */
+union ticket {
+	uint64_t word;
+	struct {
+		uint64_t wanted : CAPTURES_MAX;
+		uint64_t running : CAPTURES_MAX;
+		uint64_t generation : 16; // says which captures `wanted` means
+		uint64_t
+			snap_bytes : 16; // theirs; the tables forget it when the last of them stops
+		uint64_t set : 22;
+	};
+};
+
+static_assert(sizeof(union ticket) == sizeof(uint64_t), "a ticket is one word to classify");
+static_assert(SNAP_BYTES_MAX < 1 << 16, "a ticket has 16 bits for it");
+
+enum { TICKET_SETS = 1 << 22 };
 
 struct worker {
 	struct recorder recorder;
 	struct classifier *classifier;
 	struct fragment_table *fragments; // verdicts of inner first fragments
 	const struct matcher *matcher;
-	uint8_t slots; // running captures
+	uint8_t slots;			  // running captures
+	uint32_t n_sets;		  // taken over
+	uint32_t first_set[CAPTURES_MAX]; // of each slot's owner
 	struct tally tally;
+	struct audit audit;
 	uint64_t n_received;
 	uint64_t n_class[CLASS_COUNT]; // of the burst in hand
 	uint64_t last_ns;	       // of the newest packet seen
@@ -34,9 +60,17 @@ struct worker {
 	alignas(CACHE_LINE_BYTES) _Atomic(const struct matcher *) next;
 };
 
-/* What a ticket holds: the captures that want the segment, the generation that says which they are, and
- * their snap length, which the tables forget when the last of them stops.
- */
+/* Of the captures on a ticket, those whose slot is theirs still. */
+static uint8_t still_owners(const struct worker *w, union ticket ticket, uint8_t captures)
+{
+	uint32_t age = (w->n_sets - (uint32_t)ticket.set) % TICKET_SETS;
+
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if (w->n_sets - w->first_set[slot] < age)
+			captures &= (uint8_t) ~(1U << slot);
+	return captures;
+}
+
 static uint64_t hold_wanted(void *ctx, const struct pkt *p)
 {
 	struct worker *w = ctx;
@@ -51,17 +85,43 @@ static uint64_t hold_wanted(void *ctx, const struct pkt *p)
 	};
 
 	uint8_t wanted = w->slots != 0 ? match_outer(w->matcher, TRACE_OVPN, &key) : 0;
+	union ticket ticket;
 
 	if (wanted == 0)
 		return 0;
-	return (uint64_t)w->recorder.snap_bytes[wanted] << 32 |
-	       (uint64_t)w->recorder.generation << 8 | wanted;
+	ticket.wanted = wanted & ((1U << CAPTURES_MAX) - 1);
+	ticket.running = w->slots & ((1U << CAPTURES_MAX) - 1);
+	ticket.generation = w->recorder.generation;
+	ticket.snap_bytes = w->recorder.snap_bytes[wanted] & UINT16_MAX;
+	ticket.set = w->n_sets % TICKET_SETS;
+	audit_hold(&w->audit, w->slots, wanted, p->port);
+	return ticket.word;
+}
+
+/* A held segment is decided: its class goes into the books of the port that it came from and of the
+ * captures that ran then.  Gives those that wanted it.
+ */
+static uint8_t let_go(struct worker *w, const struct held_segment *segment, enum pkt_class class_)
+{
+	struct worker_shared *shared = w->recorder.shared;
+	union ticket ticket = {.word = segment->ticket};
+	uint8_t running = still_owners(w, ticket, ticket.running);
+	uint8_t wanted = still_owners(w, ticket, ticket.wanted);
+
+	w->tally.n_held--;
+	audit_let_go(&w->audit, running, wanted, segment->port);
+	counter_add(&shared->classes[segment->port][class_], 1);
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if (running >> slot & 1)
+			counter_add(&shared->slot_classes[slot][class_], 1);
+	return wanted;
 }
 
 static void release_held(void *ctx, const struct held_segment *segment)
 {
 	struct worker *w = ctx;
-	uint8_t wanted = (uint8_t)segment->ticket;
+	union ticket ticket = {.word = segment->ticket};
+	uint8_t wanted = let_go(w, segment, CLASS_OVPN);
 	uint16_t generation = w->recorder.generation;
 	uint32_t snap_bytes = w->recorder.snap_bytes[wanted];
 	struct pkt p = {
@@ -75,20 +135,23 @@ static void release_held(void *ctx, const struct held_segment *segment)
 		.wanted = wanted,
 	};
 
-	w->tally.n_held--;
-	w->recorder.generation = (uint16_t)(segment->ticket >> 8);
-	w->recorder.snap_bytes[wanted] = (uint32_t)(segment->ticket >> 32);
+	if (wanted == 0) { // its captures are gone, and others have their slots
+		w->tally.verdicts[VERDICT_NOT_MATCHED]++;
+		return;
+	}
+	w->recorder.generation = ticket.generation;
+	w->recorder.snap_bytes[wanted] = ticket.snap_bytes;
 	record_burst(&w->recorder, &p, 1, &w->tally);
 	w->recorder.generation = generation;
 	w->recorder.snap_bytes[wanted] = snap_bytes;
+	audit_check(&w->audit, w->recorder.shared, wanted, segment->port);
 }
 
 static void drop_held(void *ctx, const struct held_segment *segment, enum verdict why)
 {
 	struct worker *w = ctx;
 
-	(void)segment;
-	w->tally.n_held--;
+	(void)let_go(w, segment, CLASS_OTHER);
 	w->tally.verdicts[why]++;
 }
 
@@ -146,27 +209,37 @@ static void set_endpoints(struct worker *w, const struct set_endpoint *endpoints
 	classifier_set_endpoints(w->classifier, out, n);
 }
 
-/* The quiet point: no packet is in hand.  New slots start with counters at zero. */
+/* A slot gets a new owner, whose counters start at zero. */
+static void start_slot(struct worker *w, unsigned slot)
+{
+	struct worker_shared *shared = w->recorder.shared;
+
+	w->first_set[slot] = w->n_sets;
+	memset(shared->slots[slot], 0, sizeof(shared->slots[slot]));
+	memset(shared->slot_classes[slot], 0, sizeof(shared->slot_classes[slot]));
+	audit_start(&w->audit, slot);
+}
+
+/* The quiet point: no packet is in hand. */
 static void take_over(struct worker *w, const struct matcher *next)
 {
 	const struct set_endpoint *endpoints;
-	struct worker_shared *shared = w->recorder.shared;
 	uint32_t n;
 
+	w->n_sets++;
 	w->matcher = next;
 	w->slots = matcher_slots(next);
 	w->recorder.generation = (uint16_t)matcher_generation(next);
 	for (unsigned captures = 0; captures < 1 << CAPTURES_MAX; captures++)
 		w->recorder.snap_bytes[captures] = matcher_snap_bytes(next, (uint8_t)captures);
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
-		if (matcher_new_slots(next) >> slot & 1) {
-			memset(shared->slots[slot], 0, sizeof(shared->slots[slot]));
-			memset(shared->slot_classes[slot], 0, sizeof(shared->slot_classes[slot]));
-		}
+		if (matcher_new_slots(next) >> slot & 1)
+			start_slot(w, slot);
 	endpoints = matcher_endpoints(next, &n);
 	set_endpoints(w, endpoints, n);
 	// Pairs with worker_generation(): after this the old matcher is not touched again.
-	atomic_store_explicit(&shared->generation, matcher_generation(next), memory_order_release);
+	atomic_store_explicit(&w->recorder.shared->generation, matcher_generation(next),
+			      memory_order_release);
 }
 
 static inline void look_for_matcher(struct worker *w)
@@ -175,6 +248,16 @@ static inline void look_for_matcher(struct worker *w)
 
 	if (__builtin_expect(next != w->matcher, 0))
 		take_over(w, next);
+}
+
+static void show_verdicts(struct worker *w)
+{
+	struct worker_shared *shared = w->recorder.shared;
+
+	for (unsigned i = 0; i < VERDICT_COUNT; i++)
+		atomic_store_explicit(&shared->verdicts[i], w->tally.verdicts[i],
+				      memory_order_relaxed);
+	atomic_store_explicit(&shared->n_held, w->tally.n_held, memory_order_relaxed);
 }
 
 /* The watermark: behind everything that is still held. */
@@ -186,12 +269,14 @@ static void publish(struct worker *w, uint64_t now_ns)
 	// ones go: anybody can send a SYN to a shared port and never a word after it.
 	if (__builtin_expect(held_ns != UINT64_MAX, 0) && ring_is_half_full(&w->recorder.ring)) {
 		classifier_drop_held(w->classifier);
+		show_verdicts(w);
 		held_ns = UINT64_MAX;
 	}
 	ring_publish(&w->recorder.ring, held_ns < now_ns ? held_ns : now_ns);
 }
 
-static void show_counters(struct worker *w, unsigned n, unsigned port)
+/* First of all counters of a burst, so that it covers what is seen of the others: see shared.h. */
+static void show_received(struct worker *w, unsigned n, unsigned port)
 {
 	struct worker_shared *shared = w->recorder.shared;
 
@@ -199,6 +284,12 @@ static void show_counters(struct worker *w, unsigned n, unsigned port)
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
 		if (w->slots >> slot & 1)
 			counter_add(&shared->slots[slot][port].received, n);
+}
+
+static void show_classes(struct worker *w, unsigned port)
+{
+	struct worker_shared *shared = w->recorder.shared;
+
 	for (unsigned i = 0; i < CLASS_COUNT; i++) {
 		if (w->n_class[i] == 0)
 			continue;
@@ -207,10 +298,6 @@ static void show_counters(struct worker *w, unsigned n, unsigned port)
 			if (w->slots >> slot & 1)
 				counter_add(&shared->slot_classes[slot][i], w->n_class[i]);
 	}
-	for (unsigned i = 0; i < VERDICT_COUNT; i++)
-		atomic_store_explicit(&shared->verdicts[i], w->tally.verdicts[i],
-				      memory_order_relaxed);
-	atomic_store_explicit(&shared->n_held, w->tally.n_held, memory_order_relaxed);
 	memset(w->n_class, 0, sizeof(w->n_class));
 }
 
@@ -218,8 +305,11 @@ void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port,
 {
 	unsigned n;
 	uint64_t newest_ns = p[n_in - 1].time_ns;
+	struct audit_mark mark;
 
 	look_for_matcher(w);
+	mark = audit_before(&w->audit, w->recorder.shared, &w->tally, port);
+	show_received(w, n_in, port);
 	for (unsigned i = 0; i < n_in; i++) {
 		p[i].port = (uint8_t)port;
 		p[i].flags = 0;
@@ -236,15 +326,21 @@ void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port,
 	}
 	w->n_received += n_in;
 	assert(tally_total(&w->tally) == w->n_received);
-	show_counters(w, n_in, port);
+	show_classes(w, port);
+	show_verdicts(w);
+	audit_after(&w->audit, &mark, w->recorder.shared, &w->tally, w->slots, port, n_in);
 	w->last_ns = newest_ns;
 	publish(w, newest_ns);
 }
 
 void worker_idle(struct worker *w, uint64_t now_ns)
 {
+	uint64_t n_held = w->tally.n_held;
+
 	look_for_matcher(w);
 	classifier_age(w->classifier, now_ns);
+	if (__builtin_expect(w->tally.n_held != n_held, 0))
+		show_verdicts(w);
 	publish(w, now_ns);
 	counter_add(&w->recorder.shared->heartbeat, 1);
 }
@@ -252,9 +348,7 @@ void worker_idle(struct worker *w, uint64_t now_ns)
 void worker_finish(struct worker *w)
 {
 	classifier_flush(w->classifier);
-	// No packets, but what the flush decided is to be counted.
-	(void)classify_outer_burst(w->classifier, NULL, 0, &w->tally, w->n_class);
-	show_counters(w, 0, 0);
+	show_verdicts(w);
 	ring_publish(&w->recorder.ring, UINT64_MAX);
 }
 

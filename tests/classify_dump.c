@@ -55,6 +55,7 @@ static void release(void *ctx, const struct held_segment *segment)
 	struct dump *dump = ctx;
 
 	dump->rows[segment->ticket - 1].class_ = CLASS_OVPN;
+	dump->n_class[CLASS_OVPN]++;
 	dump->tally.n_held--;
 	dump->tally.verdicts[VERDICT_RECORDED]++;
 }
@@ -64,6 +65,7 @@ static void drop(void *ctx, const struct held_segment *segment, enum verdict why
 	struct dump *dump = ctx;
 
 	dump->rows[segment->ticket - 1].class_ = CLASS_OTHER;
+	dump->n_class[CLASS_OTHER]++;
 	dump->tally.n_held--;
 	dump->tally.verdicts[why]++;
 }
@@ -156,7 +158,6 @@ static int dump_file(struct dump *dump, const char *path)
 	capture_file_close(file);
 	burst_run(dump);
 	classifier_flush(dump->classifier);
-	burst_run(dump); // collects the classes that the flush decided
 	print_rows(dump);
 	if (!books_balance(dump))
 		return 2;

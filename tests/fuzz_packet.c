@@ -40,6 +40,7 @@ static void release(void *ctx, const struct held_segment *segment)
 	assert(segment->ticket != 0 && segment->len <= HELD_BYTES_MAX);
 	run->tally.n_held--;
 	run->tally.verdicts[VERDICT_RECORDED]++;
+	run->n_class[CLASS_OVPN]++;
 }
 
 static void drop(void *ctx, const struct held_segment *segment, enum verdict why)
@@ -49,6 +50,7 @@ static void drop(void *ctx, const struct held_segment *segment, enum verdict why
 	assert(segment->ticket != 0 && why < VERDICT_COUNT);
 	run->tally.n_held--;
 	run->tally.verdicts[why]++;
+	run->n_class[CLASS_OTHER]++;
 }
 
 static int same(const struct headers *a, const struct headers *b)
@@ -112,7 +114,7 @@ static void balance(const struct run *run)
 	for (unsigned i = 0; i < CLASS_COUNT; i++)
 		n_classes += run->n_class[i];
 	assert(tally_total(&run->tally) + run->n_survivors == run->n_in);
-	assert(run->tally.n_held != 0 || n_classes <= run->n_in);
+	assert(run->tally.n_held + n_classes == run->n_in);
 }
 
 /* Runs of packets with the same role are one burst. */
@@ -168,7 +170,6 @@ static void finish(struct classifier *c, struct run *run)
 
 	if (run->n_hold_asked > 0) // else no flow has anything to say, and the walk is long
 		classifier_flush(c);
-	(void)classify_outer_burst(c, NULL, 0, &run->tally, run->n_class);
 	for (unsigned i = 0; i < CLASS_COUNT; i++)
 		n_classes += run->n_class[i];
 	assert(run->tally.n_held == 0 && classifier_oldest_held_ns(c) == UINT64_MAX);
