@@ -136,13 +136,15 @@ void capture_add_gap(struct capture *c, uint64_t from_ns, uint64_t to_ns, const 
 {
 	struct gap *last = c->n_gaps > 0 ? &c->gaps[c->n_gaps - 1] : NULL;
 
+	if (last != NULL && from_ns < last->to_ns)
+		from_ns = last->to_ns;
+	if (to_ns != 0 && to_ns < from_ns)
+		to_ns = from_ns; // the wall clock was set back
 	if (last != NULL && (last->to_ns == 0 || c->n_gaps == GAPS_MAX)) {
 		last->to_ns = to_ns;
 		last->cause = cause;
 		return;
 	}
-	if (last != NULL && from_ns < last->to_ns)
-		from_ns = last->to_ns;
 	c->gaps[c->n_gaps++] = (struct gap){from_ns, to_ns, cause};
 }
 

@@ -390,6 +390,9 @@ static void read_origin(struct reader *r, const cJSON *json, struct capture *c)
 		       (c->connection[0] != '\0' && strlen(c->connection) < NAME_MAX_BYTES));
 	c->state = (enum capture_state)get_word(r, json, "state", states, CAPTURE_STATES);
 	c->aim = (enum capture_aim)get_word(r, json, "aim", aims, COUNT(aims));
+	expect(r, "aim",
+	       c->aim != AIM_NONE ||
+		       (c->state != CAPTURE_STOPPING && c->state != CAPTURE_UPLOADING));
 	slot = member(r, json, "slot");
 	expect(r, "slot",
 	       cJSON_IsNumber(slot) && slot->valuedouble == (double)slot->valueint &&

@@ -65,7 +65,7 @@ static int replace_file(int dir_fd, const char *name, const char *new_name, cons
 	if (rc == 0 && renameat(dir_fd, new_name, dir_fd, name) != 0)
 		rc = -errno;
 	if (rc != 0)
-		(void)unlinkat(dir_fd, new_name, 0);
+		captures_wipe_file(dir_fd, new_name); // it may be part of a secret
 	else if (do_sync && fsync(dir_fd) != 0)
 		rc = -errno;
 	return rc;

@@ -524,8 +524,8 @@ void captures_abort(struct captures *m, const char *connection, const struct ans
 	struct refusal refusal = {0};
 	struct capture *c = captures_holder(m, connection);
 
-	if (c == NULL || c->is_probing || c->state == CAPTURE_STARTING ||
-	    c->stopping.done != NULL) {
+	// One that starts for nobody may be: its client went with a gatecapd of before.
+	if (c == NULL || c->is_probing || c->starting.done != NULL || c->stopping.done != NULL) {
 		if (c == NULL)
 			(void)stoppable(m, connection, &refusal);
 		else

@@ -182,7 +182,9 @@ static void restore_running(struct captures *m, struct capture *c,
 	}
 	m->slots[c->slot] = c;
 	c->is_waiting = c->epoch != 0;
-	if (c->state == CAPTURE_STOPPING && !c->is_waiting)
+	if (c->state != CAPTURE_STOPPING)
+		c->end_ns = 0;
+	else if (!c->is_waiting)
 		c->end_ns = 1;
 	c->is_left_out = c->state == CAPTURE_STOPPING && c->end_ns != 0;
 	log_info("Capture %s on %s is %s, as before.", c->id, capture_scope_text(c, scope),

@@ -94,6 +94,8 @@ static struct capture *any_capture(struct dice *d)
 
 	c->state = (enum capture_state)dice_below(d, CAPTURE_STATES);
 	c->aim = (enum capture_aim)dice_below(d, AIM_ABORT + 1);
+	if (c->aim == AIM_NONE && (c->state == CAPTURE_STOPPING || c->state == CAPTURE_UPLOADING))
+		c->aim = AIM_DOWNLOAD; // what leaves goes somewhere
 	c->slot = capture_is_running(c) ? (int)dice_below(d, CAPTURES_MAX) : -1;
 	any_filter(d, c);
 	(void)strcpy(c->run, "0123 abc");
@@ -208,6 +210,10 @@ static char *some_text(struct capture **out)
 {
 	struct dice d = {.state = 7};
 	struct capture *c = any_capture(&d);
+
+	c->state = CAPTURE_STOPPING; // the one of which most is asked
+	c->aim = AIM_UPLOAD;
+	c->slot = 3;
 	char *text = capture_state_text(c);
 
 	if (out != NULL)
@@ -298,6 +304,8 @@ static void members_that_are_something_else_are_named(void **state)
 		{"\"wall_offset_ns\":\"", "\"wall_offset_ns\":\"+", "\"wall_offset_ns\""},
 		{"\"state\":\"", "\"state\":\"x", "\"state\""},
 		{"\"aim\":\"", "\"aim\":\"x", "\"aim\""},
+		{"\"aim\":\"upload\"", "\"aim\":\"none\"", "\"aim\""},
+		{"\"slot\":", "\"slot\":-1,\"x\":", "\"slot\""},
 		{"\"slot\":", "\"slot\":5,\"x\":", "\"slot\""},
 		{"\"slot\":", "\"slot\":-2,\"x\":", "\"slot\""},
 		{"\"slot\":", "\"slot\":0.5,\"x\":", "\"slot\""},
@@ -491,6 +499,8 @@ static void gaps_follow_each_other_and_never_run_out(void **state)
 	assert_string_equal(c->gaps[0].cause, GAP_REBOOT);
 	capture_add_gap(c, 20, 40, GAP_CONTROL_DOWN); // not before the end of the last
 	assert_true(c->n_gaps == 2 && c->gaps[1].from_ns == 30);
+	capture_add_gap(c, 48, 45, GAP_CONTROL_DOWN); // a clock that was set back
+	assert_true(c->n_gaps == 3 && c->gaps[2].to_ns == 48);
 	for (uint64_t n = 0; n < 2 * GAPS_MAX; n++)
 		capture_add_gap(c, 50 + 10 * n, 55 + 10 * n, GAP_DATAPLANE_DOWN);
 	assert_int_equal(c->n_gaps, GAPS_MAX);

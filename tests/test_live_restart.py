@@ -93,8 +93,8 @@ class Restart(Live):
             return commits is not False and commits <= behind
         until(is_synced, "the store is synced")
 
-    def saved(self, gw, capture_id):
-        with open(os.path.join(gw.state_dir, capture_id + ".capture"), encoding="utf-8") as text:
+    def saved(self, gw, capture_id, ending=".capture"):
+        with open(os.path.join(gw.state_dir, capture_id + ending), encoding="utf-8") as text:
             return json.load(text)
 
     def wanted(self, connection=None):
@@ -159,24 +159,15 @@ class Control(Restart):
             self.kill_gatecapd(gw, signal.SIGTERM)
         self.assert_all_whole(gw, ids)
 
-    def stand_still(self, gw):
-        """The dataplane answers nothing: the capture stays in its state for as long."""
-        pid = gw.pid_of("gatecap-dataplane")
-        os.kill(pid, signal.SIGSTOP)
-        return pid
-
     def test_killed_while_a_capture_starts(self):
         gw = self.appliance()
-        pid = self.stand_still(gw)
-        try:
+        with standing_still(gw):
             client = UnixConnection(gw.socket)
             self.addCleanup(client.close)
             client.request("POST", API + "/captures", json.dumps({"filter_data": WHOLE}))
             name = until(lambda: gw.files(".capture"), "it is written down")[0]
             self.assertEqual(self.saved(gw, name[:-8])["state"], "Starting")
             gw.kill("gatecapd")
-        finally:
-            os.kill(pid, signal.SIGCONT)
         gw.wait_ready()
         self.assertEqual(gw.wait_state(None, "Running")["id"], name[:-8])
         self.assert_all_whole(gw, {None: name[:-8]})
@@ -186,16 +177,13 @@ class Control(Restart):
         for scope, body in ((None, {"download": True}), ("site-a", None)):
             gw.start(scope, filter_data=WHOLE)
         gw.wait_played()
-        pid = self.stand_still(gw)
-        try:
+        with standing_still(gw):
             gw.stop(download=True)
             client = UnixConnection(gw.socket)
             self.addCleanup(client.close)
             client.request("POST", scope_path("site-a") + "/abort")
             until(lambda: gw.show("site-a")["state"] == "Stopping", "the abort is under way")
             gw.kill("gatecapd")
-        finally:
-            os.kill(pid, signal.SIGCONT)
         gw.wait_ready()
         gw.wait_state(None, "Uploading")
         data, _ = gw.fetch()
@@ -386,12 +374,17 @@ class Gaps(Restart):
 
     def test_without_a_dataplane_a_capture_of_before_can_be_stopped(self):
         gw = self.appliance()
+        other = gw.start("spare-1")["id"]  # matches nothing, so that its store knows nothing
         self.running(gw)
+        counted = until(lambda: self.written_tally(gw, other), "what was counted is written down")
         os.rename(gw.path("bin/gatecap-dataplane"), gw.path("bin/away"))
-        gw.kill("gatecap-dataplane")
-        old = gw.kill("gatecapd")
-        until(lambda: gw.pid_of("gatecapd") not in (0, old), "a new gatecapd")
-        until(lambda: os.path.exists(gw.socket) and is_serving(gw), "it serves")
+        old = gw.pid_of("gatecapd")
+        for pid in (old, gw.pid_of("gatecap-dataplane")):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: gw.pid_of("gatecapd") not in (0, old) and is_serving(gw), "the next one serves")
+        ledger = gw.show("spare-1")["counters"]
+        self.assertGreaterEqual(ledger["received"], counted)
+        self.assertEqual(ledger["received"], ledger["not_matched"])
         gw.stop(download=True)
         gw.wait_state(None, "Uploading")
         data, _ = gw.fetch()
@@ -401,6 +394,11 @@ class Gaps(Restart):
         gw.wait_played()
         data, _ = gw.download("site-a")
         self.assert_cut(data, gw.report("site-a"), "dataplane_down", played=2)
+
+    def written_tally(self, gw, capture_id):
+        with contextlib.suppress(FileNotFoundError):
+            return int(self.saved(gw, capture_id, ".tally")["ports"][0]["last"][0])
+        return 0
 
     def test_a_reboot_leaves_captures_recovered(self):
         for end in (self.kill_all, Appliance.end):
@@ -455,6 +453,31 @@ class Folder(Restart):
         data, _ = gw.fetch()
         self.assert_whole(data, gw.report())
         gw.wait_no_data()
+
+    def test_a_stop_whose_end_could_not_be_written_is_no_gap_after_a_crash(self):
+        port = {**self.config["ports"][0], "loops": 0}
+        gw = self.enterContext(Appliance({**self.config, "ports": [port]}, asan=True))
+        capture_id = gw.start(filter_data=WHOLE)["id"]
+        gw.start("site-a")
+        gw.wait_recorded(500)
+        self.addCleanup(os.chmod, gw.state_dir, 0o700)
+        with standing_still(gw):
+            gw.stop(download=True)
+            os.chmod(gw.state_dir, 0o500)
+        gw.wait_state(None, "Uploading")
+        recorded = gw.show("site-a")["counters"]["recorded"]
+        gw.wait_recorded(recorded + 500, "site-a")  # the rings are emptied past the store's last commit
+        self.assertEqual(self.saved(gw, capture_id)["state"], "Stopping")
+        old = gw.kill("gatecapd")
+        os.chmod(gw.state_dir, 0o700)
+        until(lambda: gw.pid_of("gatecapd") not in (0, old), "a new gatecapd")
+        gw.wait_ready()
+        gw.wait_state(None, "Uploading")
+        data, _ = gw.fetch()
+        report = gw.report()
+        self.assertEqual((report["exact"], report["gaps"]), (True, []))
+        self.assert_books_balance(report)
+        self.assertEqual(report["in_file"], len(read_pcap(data)))
 
     def test_a_second_gatecapd_is_refused_and_touches_nothing(self):
         gw = self.appliance()
@@ -546,6 +569,17 @@ class Damaged(Restart):
         self.assertEqual(gw.get("/captures").json["captures"], [])
         self.assertEqual(sorted(os.listdir(gw.state_dir)),
                          [os.path.basename(other) + ".index", "notes.index"])
+
+
+@contextlib.contextmanager
+def standing_still(gw):
+    """The dataplane answers nothing: a capture stays in its state for as long."""
+    pid = gw.pid_of("gatecap-dataplane")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def is_serving(gw):
