@@ -189,6 +189,8 @@ static void publish(struct worker *w, uint64_t now_ns)
 		held_ns = UINT64_MAX;
 	}
 	ring_publish(&w->recorder.ring, held_ns < now_ns ? held_ns : now_ns);
+	// Each burst, not each idle pass: bursts of packets that are costly to match are signs of life.
+	counter_add(&w->recorder.shared->heartbeat, 1);
 }
 
 static void show_counters(struct worker *w, unsigned n, unsigned port)
@@ -246,7 +248,6 @@ void worker_idle(struct worker *w, uint64_t now_ns)
 	look_for_matcher(w);
 	classifier_age(w->classifier, now_ns);
 	publish(w, now_ns);
-	counter_add(&w->recorder.shared->heartbeat, 1);
 }
 
 void worker_finish(struct worker *w)
