@@ -87,6 +87,13 @@ static void disconnect(struct dp_client *c)
 	try_later(c);
 }
 
+/* `n` blocks of `each` bytes from `offset` on, whole pages that end at `end` or before. */
+static bool blocks_fit(uint64_t offset, uint64_t n, uint64_t each, uint64_t end)
+{
+	return offset <= end && each <= (end - offset) / n && offset % SHARED_PAGE_BYTES == 0 &&
+	       each % SHARED_PAGE_BYTES == 0;
+}
+
 /* Are sizes and offsets of the header possible for a memfd of so many bytes? */
 static bool header_fits(const struct shared_header *h, uint64_t bytes, uint64_t tails_bytes)
 {
@@ -95,8 +102,8 @@ static bool header_fits(const struct shared_header *h, uint64_t bytes, uint64_t 
 	       h->worker_bytes >= sizeof(struct worker_shared) &&
 	       h->ring_bytes >= SHARED_PAGE_BYTES && (h->ring_bytes & (h->ring_bytes - 1)) == 0 &&
 	       h->workers_offset >= sizeof(*h) &&
-	       h->workers_offset + h->n_workers * h->worker_bytes <= h->rings_offset &&
-	       h->rings_offset + h->n_workers * h->ring_bytes <= bytes &&
+	       blocks_fit(h->workers_offset, h->n_workers, h->worker_bytes, h->rings_offset) &&
+	       blocks_fit(h->rings_offset, h->n_workers, h->ring_bytes, bytes) &&
 	       tails_bytes >= h->n_workers * sizeof(struct ring_tail);
 }
 
@@ -133,7 +140,7 @@ static int map_all(struct dp_client *c, const struct dp_welcome *welcome, const 
 
 static void on_welcome(struct dp_client *c, const struct dp_welcome *welcome, const int fds[N_FDS])
 {
-	int rc = c->shared == NULL ? map_all(c, welcome, fds) : -EPROTO;
+	int rc = map_all(c, welcome, fds);
 
 	if (rc != 0) {
 		log_error("The dataplane's memory could not be mapped: %s.", strerror(-rc));
@@ -164,10 +171,13 @@ static bool dispatch(struct dp_client *c, void *message, size_t bytes, int n_fds
 
 	if (bytes < sizeof(*h) || h->magic != DP_MAGIC || h->version != DP_VERSION)
 		return false;
-	if (h->type == DP_WELCOME && bytes == sizeof(struct dp_welcome) && n_fds == N_FDS) {
+	if (h->type == DP_WELCOME && bytes == sizeof(struct dp_welcome) && n_fds == N_FDS &&
+	    c->shared == NULL) {
 		on_welcome(c, message, fds);
 	} else if (h->type == DP_BUSY && bytes == sizeof(struct dp_busy)) {
 		on_busy(c, message);
+	} else if (c->shared == NULL) {
+		return false; // nothing was asked for yet
 	} else if (h->type == DP_APPLIED && bytes == sizeof(struct dp_applied)) {
 		const struct dp_applied *applied = message;
 
@@ -183,7 +193,9 @@ static bool dispatch(struct dp_client *c, void *message, size_t bytes, int n_fds
 	return true;
 }
 
-/* Receive one message and its descriptors; gives its bytes, 0 at the end, -errno. */
+/* Receive one message and its descriptors; gives its bytes, 0 at the end, -errno, -EMSGSIZE also when
+ * more came than there is room for.
+ */
 static ssize_t receive(int fd, void *buf, size_t bytes, int fds[N_FDS], int *n_fds)
 {
 	union {
@@ -206,7 +218,7 @@ static ssize_t receive(int fd, void *buf, size_t bytes, int fds[N_FDS], int *n_f
 		*n_fds = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
 		memcpy(fds, CMSG_DATA(c), (size_t)*n_fds * sizeof(int));
 	}
-	return n;
+	return msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EMSGSIZE : n;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *ctx)
@@ -228,7 +240,7 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
 	for (int i = 0; i < n_fds; i++)
 		(void)close(fds[i]);
 	if (!ok && c->fd >= 0) {
-		if (n > 0)
+		if (n > 0 || n == -EMSGSIZE)
 			log_error("The dataplane at %s speaks another language: are gatecapd and "
 				  "gatecap-dataplane of one version?",
 				  c->path);

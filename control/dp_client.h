@@ -4,7 +4,9 @@
  * Threads: the event loop.
  * Memory:  maps the dataplane's memory read-only and the tails read-write while it is up; the mappings
  *          stay valid until down() has returned.
- * Trust:   the dataplane is trusted to be ours (it owns the socket's folder); sizes are checked.
+ * Trust:   the dataplane is trusted to be ours (it owns the socket's folder) and to leave its memory as
+ *          long as it was; messages, sizes and offsets are checked all the same.
+ * Proof:   tests/fuzz_dp_client.c, tests/test_live.py
  * Again:   tries to connect every DP_RETRY_MS.
  */
 #ifndef GATECAP_CONTROL_DP_CLIENT_H

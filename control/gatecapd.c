@@ -3,6 +3,7 @@
  * Only this file exits.  SIGTERM and SIGINT end it cleanly: what runs goes on when it is started again.
  * SIGHUP reads gateway and connections again.
  */
+#include <cjson/cJSON.h>
 #include <event2/event.h>
 #include <event2/thread.h>
 #include <getopt.h>
@@ -19,6 +20,8 @@
 #include "filters/log.h"
 #include "control/loop_post.h"
 #include "control/privilege.h"
+#include "control/secret.h"
+#include "control/syscalls.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 enum action { ACTION_RUN, ACTION_CHECK, ACTION_DATAPLANE_ARGS, ACTION_DONE };
@@ -178,7 +181,7 @@ static int serve(struct daemon *d, struct config *config, struct error *err)
 	term = evsignal_new(d->base, SIGTERM, on_term, d);
 	interrupt = evsignal_new(d->base, SIGINT, on_term, d);
 	hup = evsignal_new(d->base, SIGHUP, on_hup, d);
-	if (open_http(d, config, err) == 0) {
+	if (open_http(d, config, err) == 0 && syscalls_limit(err) == 0) {
 		if (term != NULL && interrupt != NULL && hup != NULL &&
 		    event_add(term, NULL) == 0 && event_add(interrupt, NULL) == 0 &&
 		    event_add(hup, NULL) == 0) {
@@ -201,6 +204,15 @@ static int serve(struct daemon *d, struct config *config, struct error *err)
 	if (hup != NULL)
 		event_free(hup);
 	return rc;
+}
+
+/* A SAS URL comes as a body and as a JSON string: what these two free is wiped. */
+static void wipe_what_libraries_free(void)
+{
+	cJSON_Hooks hooks = {.malloc_fn = malloc, .free_fn = wiping_free};
+
+	cJSON_InitHooks(&hooks);
+	event_set_mem_functions(malloc, wiping_realloc, wiping_free);
 }
 
 static int run(const char *path, struct config *config)
@@ -239,6 +251,7 @@ int main(int argc, char **argv)
 	int rc = parse_args(argc, argv, &path, &action);
 
 	log_open("gatecapd");
+	wipe_what_libraries_free();
 	if (rc != 0 || action == ACTION_DONE)
 		return rc;
 	config = load(path);

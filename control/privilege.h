@@ -1,6 +1,8 @@
 /* privilege.h - from root to the user that gatecapd runs as.
  *
  * Threads: before any other thread is started.
+ * Next:    syscalls.h, once everything is open.
+ * Proof:   tests/test_privilege.py
  */
 #ifndef GATECAP_CONTROL_PRIVILEGE_H
 #define GATECAP_CONTROL_PRIVILEGE_H
@@ -14,7 +16,7 @@
 int privilege_uid(const struct config *config, uid_t *uid, struct error *err);
 
 /* Make the state folder and the sockets' folder; when root: give them to control.user and become that
- * user.  No core files, no new privileges.  0, or -errno and a sentence.
+ * user.  No capabilities, also none to be had again; no core files; no new privileges.  0, or -errno and a sentence.
  */
 int privilege_drop(const struct config *config, struct error *err);
 

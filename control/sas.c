@@ -15,10 +15,10 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <openssl/crypto.h>
 
 #include "control/address.h"
 #include "control/sas_query.h"
+#include "control/secret.h"
 
 enum {
 	HOST_BYTES_MAX = 256,
@@ -380,7 +380,7 @@ static int give(const struct pieces *p, time_t expires, struct sas *out, struct 
 		     p->authority, (int)p->path_len, p->path) < 0)
 		sas.base = NULL;
 	sas.host = strdup(p->host);
-	sas.query = strdup(p->query);
+	sas.query = secret_dup(p->query);
 	if (sas.base == NULL || sas.host == NULL || sas.query == NULL) {
 		sas_fini(&sas);
 		error_set(err, "No memory is left to keep the SAS URL: try again");
@@ -487,9 +487,7 @@ char *sas_blob_url(const struct sas *sas, const char *blob_name, const char *ext
 
 void sas_fini(struct sas *sas)
 {
-	if (sas->query != NULL)
-		OPENSSL_cleanse(sas->query, strlen(sas->query));
-	free(sas->query);
+	secret_free(sas->query);
 	free(sas->base);
 	free(sas->host);
 	*sas = (struct sas){0};

@@ -27,7 +27,7 @@ struct sas_rules {
 struct sas {
 	char *base;	// scheme://host[:port]/path without a trailing slash
 	char *host;	// without port
-	char *query;	// byte for byte, without '?': a secret
+	char *query;	// byte for byte, without '?': of secret.h
 	time_t expires; // from se, 0: unknown (stored access policy)
 };
 

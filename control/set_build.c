@@ -4,8 +4,12 @@
  */
 #include "control/set_build.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+
+static_assert((int)PEER_ADDRESSES_MAX <= (int)SET_PEER_PORTS_MAX,
+	      "what config takes, the check takes");
 
 /* Where the next element of each array goes; the arrays are NULL while counting. */
 struct writer {

@@ -8,7 +8,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include <curl/curl.h>
 #include <openssl/crypto.h>
 
+#include "control/secret.h"
 #include "control/upload_job.h"
 
 enum {
@@ -43,38 +43,12 @@ struct uploader {
 	bool closing;
 };
 
-/* ------------------------------------------------------------------------- wiping allocator -- */
-
-static void wipe_free(void *p)
-{
-	if (p == NULL)
-		return;
-	OPENSSL_cleanse(p, malloc_usable_size(p));
-	free(p);
-}
-
-static void *wipe_realloc(void *p, size_t n)
-{
-	size_t n_old = p != NULL ? malloc_usable_size(p) : 0;
-	void *grown;
-
-	if (n_old >= n && n > 0)
-		return p;
-	grown = malloc(n);
-	if (grown == NULL)
-		return NULL;
-	if (p != NULL)
-		memcpy(grown, p, n_old < n ? n_old : n);
-	wipe_free(p);
-	return grown;
-}
-
 static CURLcode global_result;
 
 static void global_init(void)
 {
-	global_result = curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wipe_free, wipe_realloc,
-					     strdup, calloc);
+	global_result = curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free,
+					     wiping_realloc, strdup, calloc);
 }
 
 /* ----------------------------------------------------------------------------------- thread -- */

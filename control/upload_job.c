@@ -14,6 +14,7 @@
 #include <sys/random.h>
 
 #include "control/block_list.h"
+#include "control/secret.h"
 
 enum {
 	SLICE_BYTES = 512 * 1024,
@@ -30,7 +31,7 @@ static bool copy_strings(struct upload_job *job, const struct sas *sas)
 
 	job->sas = (struct sas){.base = strdup(sas->base),
 				.host = strdup(sas->host),
-				.query = strdup(sas->query),
+				.query = secret_dup(sas->query),
 				.expires = sas->expires};
 	for (unsigned i = 0; i < job->n_blobs; i++) {
 		job->names[i] = strdup(job->blobs[i].name);

@@ -2,6 +2,10 @@
  *
  * Why peers may connect while a control process is there: a second one has to be told BUSY, with the
  * pid of the first, which is how an operator finds the one that was forgotten.
+ * Peers that say nothing cannot keep others out: the ninth takes the place of the one that has been
+ * silent for longest.  Who is there is served before anyone is let in, and one is let in at a time, so
+ * nobody loses its place between connect() and its first message.
+ * A signal interrupts what a descriptor from outside can make us wait for (main.c).
  */
 #include "dataplane/dp_server.h"
 
@@ -27,12 +31,14 @@ enum { PLAY_AHEAD_NS = 2 * 1000 * 1000 };
 struct client {
 	int fd; // -1: free
 	uint32_t pid;
+	uint64_t number; // the how manieth that was let in
 };
 
 struct dp_server {
 	struct dp_server_parts parts;
 	int listener;
 	struct client clients[DP_CLIENTS_MAX];
+	uint64_t n_let_in;
 	const struct client *control; // the one that said HELLO, or NULL
 	struct matcher *matcher;      // in use
 	uint64_t generation;
@@ -84,24 +90,33 @@ void dp_server_close(struct dp_server *server)
 	free(server);
 }
 
-static bool is_full(const struct dp_server *server)
-{
-	for (unsigned i = 0; i < DP_CLIENTS_MAX; i++)
-		if (server->clients[i].fd < 0)
-			return false;
-	return true;
-}
-
 unsigned dp_server_poll(const struct dp_server *server, struct pollfd fds[static DP_POLL_MAX])
 {
 	unsigned n = 0;
 
-	if (!is_full(server))
-		fds[n++] = (struct pollfd){.fd = server->listener, .events = POLLIN};
 	for (unsigned i = 0; i < DP_CLIENTS_MAX; i++)
 		if (server->clients[i].fd >= 0)
 			fds[n++] = (struct pollfd){.fd = server->clients[i].fd, .events = POLLIN};
+	fds[n++] = (struct pollfd){.fd = server->listener, .events = POLLIN}; // last: see above
 	return n;
+}
+
+/* A free place, or that of the peer that has been here for longest without being the control process. */
+static struct client *make_room(struct dp_server *server)
+{
+	struct client *oldest = NULL;
+
+	for (unsigned i = 0; i < DP_CLIENTS_MAX; i++) {
+		struct client *client = &server->clients[i];
+
+		if (client->fd < 0)
+			return client;
+		if (client != server->control &&
+		    (oldest == NULL || client->number < oldest->number))
+			oldest = client;
+	}
+	close_client(server, oldest); // one of eight is the control process at the most
+	return oldest;
 }
 
 static void accept_client(struct dp_server *server)
@@ -119,13 +134,8 @@ static void accept_client(struct dp_server *server)
 		close(fd);
 		return;
 	}
-	for (unsigned i = 0; i < DP_CLIENTS_MAX; i++) {
-		if (server->clients[i].fd < 0) {
-			server->clients[i] = (struct client){.fd = fd, .pid = (uint32_t)peer.pid};
-			return;
-		}
-	}
-	close(fd);
+	*make_room(server) =
+		(struct client){.fd = fd, .pid = (uint32_t)peer.pid, .number = ++server->n_let_in};
 }
 
 static struct dp_header header(enum dp_type type)

@@ -5,11 +5,12 @@
  * Trust:   every peer is hostile until SO_PEERCRED says root or --control-uid, and its messages are
  *          hostile after that: a wrong one closes the connection, a set that does not hold is REFUSED.
  *          A set is copied to private memory before it is looked at.
- * Blocking: nothing waits for a peer; a SET waits for the workers, at most LOOP_DEAD_MS.
+ * Blocking: nothing waits for a peer; a SET waits for the workers, at most LOOP_DEAD_MS.  What a
+ *          descriptor that came with a message does when it is closed is bounded by main.c.
  * Control gone: the filters stay in force, the rings fill and then drop (counted).  The next control
  *          process gets the same descriptors.
  * Memory:  dp_server_open() allocates, dp_server_close() frees and removes the socket.
- * Proof:   tests/test_dataplane.py
+ * Proof:   tests/test_dataplane.py, tests/test_hostile_control.py, tests/fuzz_dp_server.c
  */
 #ifndef GATECAP_DATAPLANE_DP_SERVER_H
 #define GATECAP_DATAPLANE_DP_SERVER_H
@@ -24,7 +25,7 @@
 #include "filters/error.h"
 
 enum {
-	DP_CLIENTS_MAX = 8, // more wait in the listen queue
+	DP_CLIENTS_MAX = 8, // one more takes the place of the one that was silent for longest
 	DP_POLL_MAX = DP_CLIENTS_MAX + 1,
 };
 

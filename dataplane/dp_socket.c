@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 8 };
+enum { BACKLOG = 128 }; // a connect() beyond it fails at once: who floods would keep others out
 
 /* A socket at the path that refuses connections is a left-over. */
 static bool is_served(const struct sockaddr_un *address)

@@ -13,9 +13,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <rte_alarm.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_launch.h>
@@ -39,6 +41,7 @@ enum {
 	TICK_MS = 10,
 	TICKS_A_SECOND = 1000 / TICK_MS,
 	STOP_TICKS_MAX = 2 * TICKS_A_SECOND,
+	INTERRUPT_MS = 2 * TICK_MS, // the longest that a descriptor from control may hold us up
 };
 
 struct dataplane {
@@ -52,7 +55,7 @@ struct dataplane {
 	uint64_t last_tick_ms;
 	unsigned n_ticks;
 	unsigned n_launched;
-	_Atomic unsigned n_confined; // workers that have given up their capabilities
+	_Atomic unsigned n_confined; // threads that have given up their capabilities
 };
 
 /* Our XDP program in *fd (-1: not needed), and away with what a killed run left of it. */
@@ -110,12 +113,16 @@ static void join_output(void)
 	(void)dup2(STDERR_FILENO, STDOUT_FILENO);
 }
 
-/* Signals come as messages of the main thread's poll; no thread is ever interrupted. */
+/* Signals come as messages of the main thread's poll; no worker is ever interrupted. */
 static int open_signals(struct error *err)
 {
 	sigset_t set;
 	int fd;
 
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM); // the main thread's alone: interrupt_main()
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+		goto failed;
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
@@ -126,11 +133,38 @@ static int open_signals(struct error *err)
 		if (fd >= 0)
 			return fd;
 	}
+failed:
 	error_set(err, "Signals cannot be set up: %s.", strerror(errno));
 	return -EIO;
 }
 
-static int run_worker(void *arg)
+static void on_alarm(int signal)
+{
+	(void)signal;
+}
+
+/* From now on a signal ends whatever the main thread waits for in the kernel.  A control process can
+ * make it wait: closing the last descriptor of a TCP socket with SO_LINGER, which came with a message,
+ * takes as long as the linger time says; a full pipe at stderr, as long as nobody reads it.
+ */
+static int interrupt_main(struct error *err)
+{
+	const struct sigaction action = {.sa_handler = on_alarm}; // no SA_RESTART
+	const struct itimerval often = {.it_interval = {.tv_usec = INTERRUPT_MS * 1000},
+					.it_value = {.tv_usec = INTERRUPT_MS * 1000}};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	if (sigaction(SIGALRM, &action, NULL) == 0 &&
+	    pthread_sigmask(SIG_UNBLOCK, &set, NULL) == 0 &&
+	    setitimer(ITIMER_REAL, &often, NULL) == 0)
+		return 0;
+	error_set(err, "Signals cannot be set up: %s.", strerror(errno));
+	return -EIO;
+}
+
+static void confine_this_thread(void *arg)
 {
 	struct dataplane *dp = arg;
 	struct error err = {0};
@@ -139,19 +173,27 @@ static int run_worker(void *arg)
 		log_error("%s",
 			  err.text); // it keeps what it has; the system-call filter still holds
 	atomic_fetch_add_explicit(&dp->n_confined, 1, memory_order_release);
+}
+
+static int run_worker(void *arg)
+{
+	struct dataplane *dp = arg;
+
+	confine_this_thread(dp);
 	loop_run(dp->loop, rte_lcore_id() - 1);
 	return 0;
 }
 
 static void wait_a_tick(void)
 {
-	const struct timespec wait = {.tv_nsec = TICK_MS * 1000000L};
+	struct timespec wait = {.tv_nsec = TICK_MS * 1000000L};
 
-	clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, NULL);
+	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, &wait) == EINTR)
+		;
 }
 
 /* Start the threads and wait until each has given up its capabilities: the system-call filter that
- * comes next would not let it any more.
+ * comes next would not let it any more.  EAL's own thread does so in an alarm, which runs there.
  */
 static int launch(struct dataplane *dp, struct error *err)
 {
@@ -162,8 +204,13 @@ static int launch(struct dataplane *dp, struct error *err)
 		}
 		dp->n_launched++;
 	}
+	if (rte_eal_alarm_set(1, confine_this_thread, dp) != 0) {
+		error_set(err, "EAL has no alarms, so its thread cannot give up its capabilities.");
+		return -EIO;
+	}
 	for (unsigned i = 0; i < STOP_TICKS_MAX; i++) {
-		if (atomic_load_explicit(&dp->n_confined, memory_order_acquire) == dp->n_launched)
+		if (atomic_load_explicit(&dp->n_confined, memory_order_acquire) ==
+		    dp->n_launched + 1)
 			return 0;
 		wait_a_tick();
 	}
@@ -207,6 +254,8 @@ static int open_all(struct dataplane *dp, struct error *err)
 	rc = dp_server_open(&dp->server, &parts, err);
 	if (rc == 0)
 		rc = launch(dp, err);
+	if (rc == 0)
+		rc = interrupt_main(err);
 	if (rc == 0)
 		rc = confine_thread(err);
 	if (rc == 0)

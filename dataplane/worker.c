@@ -273,6 +273,8 @@ static void publish(struct worker *w, uint64_t now_ns)
 		held_ns = UINT64_MAX;
 	}
 	ring_publish(&w->recorder.ring, held_ns < now_ns ? held_ns : now_ns);
+	// Each burst, not each idle pass: bursts of packets that are costly to match are signs of life.
+	counter_add(&w->recorder.shared->heartbeat, 1);
 }
 
 /* First of all counters of a burst, so that it covers what is seen of the others: see shared.h. */
@@ -342,7 +344,6 @@ void worker_idle(struct worker *w, uint64_t now_ns)
 	if (__builtin_expect(w->tally.n_held != n_held, 0))
 		show_verdicts(w);
 	publish(w, now_ns);
-	counter_add(&w->recorder.shared->heartbeat, 1);
 }
 
 void worker_finish(struct worker *w)

@@ -96,7 +96,7 @@ static bool scopes_ok(const struct filter_set *set)
 		const struct set_peer *p = &set->peers[i];
 
 		if (p->connection >= h->n_connections || !subnet_ok(&p->address, true) ||
-		    !slice_fits(p->udp_ports, h->n_ports))
+		    p->udp_ports.n > SET_PEER_PORTS_MAX || !slice_fits(p->udp_ports, h->n_ports))
 			return false;
 	}
 	for (uint32_t i = 0; i < h->n_remotes; i++)
@@ -123,7 +123,7 @@ int filter_set_check(const void *mem, size_t bytes, struct filter_set *out, stru
 		why = "it does not begin as one of this version does";
 	else if (h->total_bytes != bytes || h->n_captures > CAPTURES_MAX ||
 		 h->n_connections > CONNECTIONS_MAX || h->n_endpoints > SET_ENDPOINTS_MAX ||
-		 !lay_out(h, bytes, &set))
+		 h->n_ports > SET_PORTS_MAX || !lay_out(h, bytes, &set))
 		why = "its counts do not add up to its size";
 	else if (!captures_ok(&set))
 		why = "a capture in it is out of range";

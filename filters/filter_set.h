@@ -25,6 +25,8 @@ enum {
 	SET_VERSION = 1,
 	SET_GATEWAY_WIDE = UINT32_MAX >> 1, // set_capture.connection: the whole gateway
 	SET_ENDPOINTS_MAX = 16,
+	SET_PEER_PORTS_MAX = 64,     // of one peer: each is looked at for each packet
+	SET_PORTS_MAX = 4 * 1 << 20, // in all
 };
 
 struct set_header {

@@ -17,6 +17,8 @@
 
 enum {
 	N_PORTS = 1 << 16,
+	TRIE_ENTRIES_MAX = 1 << 27, // 512 MiB: five captures with 1 MiB of IPv6 hosts each
+	TRIE_STEPS_MAX = 1 << 27,   // a second or two
 	PROTOCOL_UDP = 17,
 };
 
@@ -87,13 +89,9 @@ static int compress_ports(struct port_table *table, const uint32_t *by_port)
 	return 0;
 }
 
-/* Everything of one filter but its ports, for one direction. */
-static int put_filter(struct matcher *m, const struct filter_set *set, const struct set_filter *f,
-		      uint32_t bit, bool swapped)
+/* Everything of one filter but its addresses and ports, for one direction. */
+static void put_filter(struct matcher *m, const struct set_filter *f, uint32_t bit, bool swapped)
 {
-	if (put_subnets(m->src, set, swapped ? f->dst : f->src, bit) != 0 ||
-	    put_subnets(m->dst, set, swapped ? f->src : f->dst, bit) != 0)
-		return -ENOMEM;
 	for (unsigned p = 0; p < 256; p++)
 		if (f->any_protocol || (f->protocols[p / 32] >> (p % 32) & 1))
 			m->protocol[p] |= bit;
@@ -108,6 +106,36 @@ static int put_filter(struct matcher *m, const struct filter_set *set, const str
 		m->sport.without_ports |= bit;
 	if ((swapped ? f->src_port : f->dst_port).n == 0)
 		m->dport.without_ports |= bit;
+}
+
+/* The addresses of one filter, for one direction: of its lists those that are empty, or the others. */
+static int put_addresses(struct matcher *m, const struct filter_set *set,
+			 const struct set_filter *f, uint32_t bit, bool swapped, bool is_empty)
+{
+	struct set_slice src = swapped ? f->dst : f->src, dst = swapped ? f->src : f->dst;
+
+	if ((src.n == 0) == is_empty && put_subnets(m->src, set, src, bit) != 0)
+		return -ENOMEM;
+	if ((dst.n == 0) == is_empty && put_subnets(m->dst, set, dst, bit) != 0)
+		return -ENOMEM;
+	return 0;
+}
+
+/* An empty list is a bit for every address: it goes in while the tries are small. */
+static int compile_addresses(struct matcher *m, const struct filter_set *set, bool is_empty)
+{
+	for (uint32_t i = 0; i < set->header->n_captures; i++) {
+		const struct set_capture *c = &set->captures[i];
+
+		for (uint32_t j = 0; j < c->filters.n; j++) {
+			const struct set_filter *f = &set->filters[c->filters.first + j];
+
+			for (unsigned d = 0; d < (f->single_direction ? 1U : 2U); d++)
+				if (put_addresses(m, set, f, bit_of(c->slot, j, d), d == 1,
+						  is_empty) != 0)
+					return -ENOMEM;
+		}
+	}
 	return 0;
 }
 
@@ -125,8 +153,7 @@ static int compile_filters(struct matcher *m, const struct filter_set *set, uint
 			for (unsigned d = 0; d < (f->single_direction ? 1U : 2U); d++) {
 				uint32_t bit = bit_of(c->slot, j, d);
 
-				if (put_filter(m, set, f, bit, d == 1) != 0)
-					return -ENOMEM;
+				put_filter(m, f, bit, d == 1);
 				put_ports(sports, &has_sports, set, d ? f->dst_port : f->src_port,
 					  bit);
 				put_ports(dports, &has_dports, set, d ? f->src_port : f->dst_port,
@@ -148,6 +175,10 @@ static int compile_inner(struct matcher *m, const struct filter_set *set)
 
 	if (sports != NULL && dports != NULL)
 		rc = compile_filters(m, set, sports, dports);
+	if (rc == 0)
+		rc = compile_addresses(m, set, true);
+	if (rc == 0)
+		rc = compile_addresses(m, set, false);
 	free(sports);
 	free(dports);
 	return rc;
@@ -257,6 +288,8 @@ static int put_peer(struct matcher *m, const struct set_peer *peer, uint8_t slot
 	unsigned family = peer->address.family == 6;
 
 	if (peer->udp_ports.n > 0) {
+		if (m->n_port_peers == MATCH_PORT_PEERS_MAX)
+			return -ENOMEM;
 		m->port_peers[m->n_port_peers++] = (struct port_peer){
 			.address = peer->address,
 			.ports = m->ports + peer->udp_ports.first,
@@ -291,11 +324,21 @@ static int compile_peers(struct matcher *m, const struct filter_set *set)
 	return 0;
 }
 
+static void set_budget(struct matcher *m)
+{
+	m->budget = (struct trie_budget){TRIE_ENTRIES_MAX, TRIE_STEPS_MAX};
+	for (unsigned family = 0; family < 2; family++) {
+		m->src[family].budget = m->dst[family].budget = &m->budget;
+		m->remotes[family].budget = m->peers[family].budget = &m->budget;
+	}
+}
+
 struct matcher *matcher_open(const struct filter_set *set, struct error *err)
 {
 	struct matcher *m = calloc(1, sizeof(*m));
 
 	if (m != NULL) {
+		set_budget(m);
 		m->generation = set->header->generation;
 		m->n_endpoints = set->header->n_endpoints;
 		if (m->n_endpoints > 0)
@@ -308,9 +351,10 @@ struct matcher *matcher_open(const struct filter_set *set, struct error *err)
 	}
 	matcher_close(m);
 	error_set(err,
-		  "The filter set of %u bytes could not be compiled: out of memory; make the "
-		  "subnet lists shorter or give the machine more.",
-		  set->header->total_bytes);
+		  "The filter set of %u bytes could not be compiled: its tables would be larger "
+		  "than %u MiB or take too long to make, or memory is short; make the lists of "
+		  "subnets and peers shorter.",
+		  set->header->total_bytes, (unsigned)(TRIE_ENTRIES_MAX * sizeof(uint32_t) >> 20));
 	return NULL;
 }
 

@@ -13,7 +13,10 @@
 #include "filters/matcher.h"
 #include "filters/trie.h"
 
-enum { MATCH_BITS_PER_SLOT = FILTERS_PER_CAPTURE_MAX * FILTER_DIRECTIONS };
+enum {
+	MATCH_BITS_PER_SLOT = FILTERS_PER_CAPTURE_MAX * FILTER_DIRECTIONS,
+	MATCH_PORT_PEERS_MAX = 8192, // each is looked at for each packet
+};
 
 /* One side's ports: masks[index[port]]; index is NULL while no filter names a port on this side. */
 struct port_table {
@@ -32,6 +35,7 @@ struct port_peer {
 };
 
 struct matcher {
+	struct trie_budget budget; // while compiling
 	uint64_t generation;
 	uint32_t snap_bytes[CAPTURES_MAX];
 	uint8_t slots, new_slots;

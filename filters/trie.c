@@ -35,6 +35,7 @@ void trie_init(struct trie *trie, uint32_t value)
 		trie->root[i] = value;
 	trie->entries = NULL;
 	trie->n_entries = trie->n_allocated = 0;
+	trie->budget = NULL;
 }
 
 void trie_fini(struct trie *trie)
@@ -44,13 +45,25 @@ void trie_fini(struct trie *trie)
 	trie->n_entries = trie->n_allocated = 0;
 }
 
+static bool take(uint64_t *left, uint64_t n)
+{
+	if (*left < n)
+		return false;
+	*left -= n;
+	return true;
+}
+
 /* A new node of n entries that all hold `value`; where it begins in *at. */
 static int add_node(struct trie *trie, uint32_t n, uint32_t value, uint32_t *at)
 {
+	if (trie->budget != NULL && !take(&trie->budget->entries_left, n))
+		return -ENOMEM;
 	if (trie->n_allocated - trie->n_entries < n) {
 		uint32_t more = 2 * trie->n_allocated + TRIE_WIDE;
-		uint32_t *grown = reallocarray(trie->entries, more, sizeof(*grown));
+		uint32_t *grown = NULL;
 
+		if (trie->n_allocated < TRIE_CHILD / 4) // an entry has 31 bits to say where
+			grown = reallocarray(trie->entries, more, sizeof(*grown));
 		if (grown == NULL)
 			return -ENOMEM;
 		trie->entries = grown;
@@ -65,18 +78,23 @@ static int add_node(struct trie *trie, uint32_t n, uint32_t value, uint32_t *at)
 /* Change every leaf at and below the entry, whose node's children begin after `done` bits.  Depth is
  * bounded by the address: 30 levels.
  */
-static void change_leaves(struct trie *trie, uint32_t *entry, unsigned done, uint32_t value,
-			  bool is_or)
+static int change_leaves(struct trie *trie, uint32_t *entry, unsigned done, uint32_t value,
+			 bool is_or)
 {
+	unsigned n = 1U << bits_at(done);
 	uint32_t *node;
 
 	if (!(*entry & TRIE_CHILD)) {
 		*entry = is_or ? *entry | value : value;
-		return;
+		return 0;
 	}
+	if (trie->budget != NULL && !take(&trie->budget->steps_left, n))
+		return -ENOMEM;
 	node = trie->entries + (*entry & ~TRIE_CHILD);
-	for (unsigned i = 0; i < 1U << bits_at(done); i++)
-		change_leaves(trie, &node[i], done + bits_at(done), value, is_or);
+	for (unsigned i = 0; i < n; i++)
+		if (change_leaves(trie, &node[i], done + bits_at(done), value, is_or) != 0)
+			return -ENOMEM;
+	return 0;
 }
 
 /* Go one level down, where a node is made if there is none. */
@@ -109,8 +127,11 @@ static int put(struct trie *trie, const struct set_subnet *subnet, uint32_t valu
 			return -ENOMEM;
 	span = 1U << (step.done + step.bits - subnet->prefix_len);
 	first = index_at(subnet->addr, step.done) & ~(span - 1);
+	if (trie->budget != NULL && !take(&trie->budget->steps_left, span + step.done / 4))
+		return -ENOMEM;
 	for (unsigned i = first; i < first + span; i++)
-		change_leaves(trie, &step.node[i], step.done + step.bits, value, is_or);
+		if (change_leaves(trie, &step.node[i], step.done + step.bits, value, is_or) != 0)
+			return -ENOMEM;
 	return 0;
 }
 

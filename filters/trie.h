@@ -6,6 +6,8 @@
  * Threads: build by one, then immutable and free for all.
  * Memory:  trie_init() takes nothing but the struct; nodes grow by realloc; trie_fini() frees.
  * Order:   put prefixes in by ascending length (trie_put_lpm), any order (trie_put_or).
+ * Trust:   prefixes may come from whoever wants to see it fail: a short one put in over many long ones,
+ *          again and again, is work without end.  So both memory and work have a budget.
  * Proof:   tests/test_trie.c against a linear list
  */
 #ifndef GATECAP_FILTERS_TRIE_H
@@ -19,18 +21,24 @@ enum { TRIE_WIDE = 256, TRIE_SMALL = 16 }; // entries of a node
 
 #define TRIE_CHILD UINT32_C(0x80000000)
 
+/* What several tries may take together: memory, and the work of putting prefixes in. */
+struct trie_budget {
+	uint64_t entries_left, steps_left;
+};
+
 /* An entry is a value, or TRIE_CHILD | where its node begins in `entries`. */
 struct trie {
 	uint32_t root[TRIE_WIDE];
 	uint32_t *entries; // of all nodes, at most 256 of them wide
 	uint32_t n_entries, n_allocated;
+	struct trie_budget *budget; // NULL: none but the machine's
 };
 
 /* All addresses give `value`. */
 void trie_init(struct trie *trie, uint32_t value);
 void trie_fini(struct trie *trie);
 
-/* OR `bits` into every address of the subnet.  0 or -ENOMEM. */
+/* OR `bits` into every address of the subnet.  0 or -ENOMEM: memory is short, or the budget used up. */
 int trie_put_or(struct trie *trie, const struct set_subnet *subnet, uint32_t bits);
 
 /* Every address of the subnet now gives `value`.  0 or -ENOMEM. */

@@ -191,6 +191,56 @@ static void trie_is_empty_again_after_fini(void **state)
 	trie_fini(&trie);
 }
 
+/* Put hosts in until it says no; gives how many it took. */
+static unsigned hosts_taken(struct trie *trie, unsigned n_max)
+{
+	unsigned n = 0;
+
+	while (n < n_max) {
+		struct set_subnet s = {.family = 6, .prefix_len = 128};
+
+		s.addr[0] = (uint8_t)n;
+		s.addr[1] = (uint8_t)(n >> 8);
+		if (trie_put_or(trie, &s, 1) != 0)
+			break;
+		n++;
+	}
+	return n;
+}
+
+static void budget_of_entries_ends_what_would_grow_without_end(void **state)
+{
+	struct trie_budget budget = {.entries_left = 100000, .steps_left = UINT64_MAX};
+	static const uint8_t first[16] = {0}, other[16] = {0xff, 0xff};
+	struct trie trie;
+
+	(void)state;
+	trie_init(&trie, 0);
+	trie.budget = &budget;
+	assert_in_range(hosts_taken(&trie, 10000), 100, 300);
+	assert_true(trie.n_entries <= 100000);
+	assert_int_equal(trie_lookup(&trie, first), 1); // what was taken stays
+	assert_int_equal(trie_lookup(&trie, other), 0);
+	trie_fini(&trie);
+}
+
+static void budget_of_steps_ends_short_prefixes_over_long_ones(void **state)
+{
+	struct trie_budget budget = {.entries_left = UINT64_MAX, .steps_left = 1000000};
+	const struct set_subnet all = {.family = 6};
+	struct trie trie;
+	unsigned n = 0;
+
+	(void)state;
+	trie_init(&trie, 0);
+	trie.budget = &budget;
+	assert_int_equal(hosts_taken(&trie, 100), 100);
+	while (n < 1000 && trie_put_or(&trie, &all, 2) == 0)
+		n++;
+	assert_in_range(n, 5, 50); // each walks 100 paths of 28 small nodes
+	trie_fini(&trie);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -199,6 +249,8 @@ int main(void)
 		cmocka_unit_test(empty_trie_gives_its_value_everywhere),
 		cmocka_unit_test(prefix_of_each_length_covers_exactly_its_addresses),
 		cmocka_unit_test(trie_is_empty_again_after_fini),
+		cmocka_unit_test(budget_of_entries_ends_what_would_grow_without_end),
+		cmocka_unit_test(budget_of_steps_ends_short_prefixes_over_long_ones),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
