@@ -2,7 +2,6 @@
 #include "control/capture.h"
 
 #include <cJSON.h>
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include <time.h>
 
 #include "control/config.h"
+#include "control/secret.h"
 
 uint64_t wall_now_ns(void)
 {
@@ -50,10 +50,8 @@ void capture_free(struct capture *c)
 		return;
 	store_view_close(c->view);
 	store_close(c->store);
-	if (c->sas_url != NULL)
-		OPENSSL_cleanse(c->sas_url, strlen(c->sas_url));
 	EVP_MD_CTX_free(c->digest);
-	free(c->sas_url);
+	secret_free(c->sas_url);
 	free(c->connection);
 	free(c->filter_json);
 	free(c->report);

@@ -21,6 +21,7 @@
 
 #include "control/capture_state.h"
 #include "control/captures_internal.h"
+#include "control/secret.h"
 #include "filters/log.h"
 
 enum { SAS_BYTES_MAX = 64 << 10, RUN_RANDOM_BYTES = 16, BOOT_TEXT_BYTES = 37 };
@@ -185,15 +186,17 @@ void captures_load_sas(struct captures *m, struct capture *c)
 {
 	char name[FILE_NAME_BYTES];
 	struct error err = {0};
+	char *text;
 	size_t n;
 
-	c->sas_url = captures_read_file(m->state_dir_fd, captures_file_name(c->id, "sas", name),
-					SAS_BYTES_MAX, &n, &err);
-	if (c->sas_url != NULL && strlen(c->sas_url) != n) {
-		OPENSSL_cleanse(c->sas_url, n);
-		free(c->sas_url);
-		c->sas_url = NULL;
-	}
+	text = captures_read_file(m->state_dir_fd, captures_file_name(c->id, "sas", name),
+				  SAS_BYTES_MAX, &n, &err);
+	if (text == NULL)
+		return;
+	if (strlen(text) == n)
+		c->sas_url = secret_dup(text);
+	OPENSSL_cleanse(text, n);
+	free(text);
 }
 
 void captures_wipe_file(int dir_fd, const char *name)

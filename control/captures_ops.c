@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "control/captures_internal.h"
+#include "control/secret.h"
 #include "filters/log.h"
 
 enum { SECONDS_RECOMMENDED = 600 };
@@ -28,9 +29,7 @@ static void pending_free(struct pending *pending)
 {
 	if (pending == NULL)
 		return;
-	if (pending->sas_url != NULL)
-		explicit_bzero(pending->sas_url, strlen(pending->sas_url));
-	free(pending->sas_url);
+	secret_free(pending->sas_url);
 	faults_fini(&pending->warnings);
 	free(pending);
 }
@@ -266,7 +265,7 @@ static void start_with_sas(struct captures *m, struct capture *c, const char *sa
 	struct refusal refusal = {0};
 	struct sas sas;
 
-	c->sas_url = strdup(sas_url);
+	c->sas_url = secret_dup(sas_url);
 	if (pending != NULL)
 		*pending = (struct pending){.m = m, .capture = c, .answer = *answer};
 	if (pending == NULL || blob_name == NULL || c->sas_url == NULL) {
@@ -475,7 +474,7 @@ static void stop_with_sas(struct captures *m, struct capture *c, const char *sas
 	struct sas sas;
 
 	if (pending != NULL)
-		*pending = (struct pending){.m = m, .capture = c, .sas_url = strdup(sas_url)};
+		*pending = (struct pending){.m = m, .capture = c, .sas_url = secret_dup(sas_url)};
 	if (pending == NULL || blob_name == NULL || pending->sas_url == NULL) {
 		refusal_set(&refusal, 503, "OutOfMemory", "gatecapd is out of memory: try again.");
 	} else if (captures_parse_sas(m, sas_url, &sas, &pending->warnings, &refusal) == 0) {

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "control/captures_internal.h"
+#include "control/secret.h"
 #include "filters/log.h"
 #include "control/loop_post.h"
 
@@ -23,9 +24,7 @@ void capture_drop_data(struct captures *m, struct capture *c)
 	store_close(c->store);
 	c->store = NULL;
 	captures_drop_sas(m, c);
-	if (c->sas_url != NULL)
-		explicit_bzero(c->sas_url, strlen(c->sas_url));
-	free(c->sas_url);
+	secret_free(c->sas_url);
 	c->sas_url = NULL;
 }
 

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "control/capture_state.h"
+#include "control/secret.h"
 #include "tests/dice.h"
 
 enum { ROUNDS = 200, SUFFIX = CAPTURE_STATE_SUFFIX_BYTES };
@@ -396,7 +397,7 @@ static void the_sas_url_is_not_in_it(void **state)
 	char *text;
 
 	(void)state;
-	c->sas_url = strdup("https://account.blob.core.windows.net/c?sig=SECRET");
+	c->sas_url = secret_dup("https://account.blob.core.windows.net/c?sig=SECRET");
 	text = capture_state_text(c);
 	assert_null(strstr(text, "SECRET"));
 	free(text);
