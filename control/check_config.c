@@ -68,7 +68,8 @@ static void print_memory(FILE *out, const struct config *config)
 	print_row(out, "gatecapd: stores", stores, "captures.max_running x (stage + segment)");
 	print_row(out, "gatecapd: uploads", uploads,
 		  "max_running x blocks in flight x block_bytes");
-	print_row(out, "in all, at the most", eal + rings + tables + pcap + sockets + stores + uploads,
+	print_row(out, "in all, at the most",
+		  eal + rings + tables + pcap + sockets + stores + uploads,
 		  "without the programs themselves and the filter lists");
 }
 
