@@ -355,6 +355,17 @@ class Gaps(Restart):
         until(lambda: not set(pids) & set(gw.pids()), "both are gone")
         self.assert_goes_on_with_a_gap(gw)
 
+    def test_a_dataplane_that_is_another_one_when_gatecapd_comes_back(self):
+        gw = self.appliance()
+        self.running(gw)
+        os.rename(gw.path("bin/gatecapd"), gw.path("bin/away"))
+        gw.kill("gatecapd")
+        old = gw.kill("gatecap-dataplane")
+        until(lambda: gw.pid_of("gatecap-dataplane") not in (0, old), "the next dataplane")
+        until(lambda: is_listening(gw.path("dp.sock")), "it listens")
+        os.rename(gw.path("bin/away"), gw.path("bin/gatecapd"))
+        self.assert_goes_on_with_a_gap(gw)
+
     def test_the_supervisor_killed_and_started_again(self):
         gw = self.appliance()
         self.running(gw)
@@ -580,6 +591,13 @@ def standing_still(gw):
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def is_listening(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as peer, contextlib.suppress(OSError):
+        peer.connect(path)
+        return True
+    return False
 
 
 def is_serving(gw):
