@@ -376,6 +376,20 @@ static void death_at(struct rig *rig, size_t op, size_t part)
 	close_image(rig, store);
 }
 
+/* GATECAP_EVERY=1: from every op, not from some. */
+static bool is_thorough(void)
+{
+	return getenv("GATECAP_EVERY") != NULL;
+}
+
+/* How much of an op is done. */
+static size_t torn_at(struct rig *rig, size_t op)
+{
+	size_t n = op < rig->trace.n_ops ? rig->trace.ops[op].n : 0;
+
+	return n > 0 ? dice_below(&rig->d, (uint32_t)n + 1) : 0;
+}
+
 static void process_that_dies_leaves_what_its_last_commit_covers(void **state)
 {
 	struct rig rig;
@@ -385,14 +399,16 @@ static void process_that_dies_leaves_what_its_last_commit_covers(void **state)
 	run(&rig, 20000);
 	io_trace_stop();
 	assert_true(rig.trace.n_ops > 50);
+	for (size_t op = 0; is_thorough() && op <= rig.trace.n_ops; op++)
+		for (unsigned i = 0; i < 4; i++)
+			death_at(&rig, op, torn_at(&rig, op));
 	for (unsigned i = 0; i < 60; i++) {
 		size_t op = dice_below(&rig.d, (uint32_t)rig.trace.n_ops);
-		size_t n = rig.trace.ops[op].n;
 
 		// Every other time in the write of an index: the torn slot.
 		while (i % 2 == 0 && rig.trace.ops[op].file != INDEX)
 			op = dice_below(&rig.d, (uint32_t)rig.trace.n_ops);
-		death_at(&rig, op, n > 0 ? dice_below(&rig.d, (uint32_t)n + 1) : 0);
+		death_at(&rig, op, torn_at(&rig, op));
 	}
 	death_at(&rig, 0, 0);
 	death_at(&rig, rig.trace.n_ops, 0);
@@ -521,6 +537,9 @@ static void power_loss_leaves_whole_records_and_all_that_was_synced(void **state
 	rig_open(&rig, "power_loss_leaves_whole_records_and_all_that_was_synced");
 	run(&rig, 20000);
 	io_trace_stop();
+	for (size_t op = 0; is_thorough() && op <= rig.trace.n_ops; op++)
+		for (unsigned i = 0; i < 10; i++)
+			power_loss_at(&rig, op, &n_recovered);
 	for (unsigned i = 0; i < 120; i++)
 		power_loss_at(&rig, dice_below(&rig.d, (uint32_t)rig.trace.n_ops + 1),
 			      &n_recovered);
