@@ -17,7 +17,7 @@
 #include "dataplane/dp_server.h"
 #include "dataplane/dp_socket.h"
 #include "filters/filter_set.h"
-#include "filters/log.h"
+#include "tests/fuzz_log.h"
 #include "tests/fuzz_insist.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -55,25 +55,6 @@ void rx_read_ports(struct rx *rx, struct port_shared *ports)
 	(void)rx;
 	(void)ports;
 }
-
-__attribute__((format(printf, 1, 0))) static void log_line(const char *fmt, va_list args)
-{
-	char line[2048];
-
-	(void)vsnprintf(line, sizeof(line), fmt, args);
-	va_end(args);
-}
-
-#define LOG_FUNCTION(name)              \
-	void name(const char *fmt, ...) \
-	{                               \
-		va_list args;           \
-		va_start(args, fmt);    \
-		log_line(fmt, args);    \
-	}
-LOG_FUNCTION(log_info)
-LOG_FUNCTION(log_warning)
-LOG_FUNCTION(log_error)
 
 /* ---- one server ---- */
 
