@@ -12,6 +12,7 @@
  * glibc takes ENOSYS for an answer.
  */
 #include "control/syscalls.h"
+#include "filters/syscall_rules.h"
 
 #include <errno.h>
 #include <linux/netlink.h>
@@ -195,29 +196,19 @@ static const int deadly[] = {
 	SCMP_SYS(symlinkat),
 };
 
-static int add_calls(scmp_filter_ctx ctx, uint32_t action, const int *calls, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		int rc = seccomp_rule_add(ctx, action, calls[i], 0);
-
-		if (rc != 0)
-			return rc;
-	}
-	return 0;
-}
-
 static int add_lists(scmp_filter_ctx ctx)
 {
-	int rc = add_calls(ctx, SCMP_ACT_ALLOW, reads_and_writes, COUNT(reads_and_writes));
+	int rc = syscall_rules_add(ctx, SCMP_ACT_ALLOW, reads_and_writes, COUNT(reads_and_writes));
 
 	if (rc == 0)
-		rc = add_calls(ctx, SCMP_ACT_ALLOW, files, COUNT(files));
+		rc = syscall_rules_add(ctx, SCMP_ACT_ALLOW, files, COUNT(files));
 	if (rc == 0)
-		rc = add_calls(ctx, SCMP_ACT_ALLOW, sockets, COUNT(sockets));
+		rc = syscall_rules_add(ctx, SCMP_ACT_ALLOW, sockets, COUNT(sockets));
 	if (rc == 0)
-		rc = add_calls(ctx, SCMP_ACT_ALLOW, memory_and_threads, COUNT(memory_and_threads));
+		rc = syscall_rules_add(ctx, SCMP_ACT_ALLOW, memory_and_threads,
+				       COUNT(memory_and_threads));
 	if (rc == 0)
-		rc = add_calls(ctx, SCMP_ACT_KILL_PROCESS, deadly, COUNT(deadly));
+		rc = syscall_rules_add(ctx, SCMP_ACT_KILL_PROCESS, deadly, COUNT(deadly));
 	return rc;
 }
 

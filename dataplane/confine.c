@@ -9,6 +9,7 @@
  * The list of the allowed was read off strace for each kind of port.
  */
 #include "dataplane/confine.h"
+#include "filters/syscall_rules.h"
 
 #include <errno.h>
 #include <linux/netlink.h>
@@ -193,17 +194,6 @@ static const int deadly[] = {
 	SCMP_SYS(openat2),
 };
 
-static int add_rules(scmp_filter_ctx ctx, uint32_t action, const int *calls, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		int rc = seccomp_rule_add(ctx, action, calls[i], 0);
-
-		if (rc != 0)
-			return rc;
-	}
-	return 0;
-}
-
 /* Files: never for writing.  Reading gets EPERM: nothing needs it any more. */
 static int add_file_rules(scmp_filter_ctx ctx)
 {
@@ -260,7 +250,7 @@ static int add_socket_rules(scmp_filter_ctx ctx, bool has_xdp)
 		rc = seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 1,
 				      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family));
 	if (rc == 0)
-		rc = add_rules(ctx, SCMP_ACT_ALLOW, xdp_calls, COUNT(xdp_calls));
+		rc = syscall_rules_add(ctx, SCMP_ACT_ALLOW, xdp_calls, COUNT(xdp_calls));
 	return rc;
 }
 
@@ -269,7 +259,7 @@ static int add_device_rules(scmp_filter_ctx ctx)
 {
 	static const int device_calls[] = {SCMP_SYS(ioctl), SCMP_SYS(pwrite64), SCMP_SYS(eventfd2)};
 
-	return add_rules(ctx, SCMP_ACT_ALLOW, device_calls, COUNT(device_calls));
+	return syscall_rules_add(ctx, SCMP_ACT_ALLOW, device_calls, COUNT(device_calls));
 }
 
 int confine_syscalls(const struct args *args, struct error *err)
@@ -280,9 +270,9 @@ int confine_syscalls(const struct args *args, struct error *err)
 	int rc = ctx == NULL ? -ENOMEM : seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
 
 	if (rc == 0)
-		rc = add_rules(ctx, SCMP_ACT_ALLOW, allowed, COUNT(allowed));
+		rc = syscall_rules_add(ctx, SCMP_ACT_ALLOW, allowed, COUNT(allowed));
 	if (rc == 0)
-		rc = add_rules(ctx, SCMP_ACT_KILL_PROCESS, deadly, COUNT(deadly));
+		rc = syscall_rules_add(ctx, SCMP_ACT_KILL_PROCESS, deadly, COUNT(deadly));
 	if (rc == 0)
 		rc = add_file_rules(ctx);
 	if (rc == 0)
