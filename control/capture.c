@@ -114,6 +114,7 @@ struct ledger capture_ledger(const struct capture *c, unsigned port,
 		.received = base->received + last->received,
 		.recorded = base->recorded + last->recorded,
 		.ring_full = base->ring_full + last->ring_full,
+		.held = last->held,
 		.lost_nic = base->lost_nic + last->lost_nic,
 		.in_file = counts->in_file[port],
 		.overwritten = counts->overwritten[port],
@@ -152,6 +153,7 @@ static void close_tally(struct capture *c)
 	for (unsigned port = 0; port < PORTS_MAX; port++) {
 		struct port_tally *base = &c->base.ports[port], *last = &c->last.ports[port];
 
+		last->received -= last->held; // nobody will ever say what became of them
 		if (last->received < last->recorded + last->ring_full)
 			last->received = last->recorded + last->ring_full;
 		base->received += last->received;

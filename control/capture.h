@@ -35,6 +35,7 @@ enum capture_aim { AIM_NONE, AIM_UPLOAD, AIM_DOWNLOAD, AIM_ABORT };
 /* What the workers counted for the capture on one port. */
 struct port_tally {
 	uint64_t received, recorded, ring_full, lost_nic;
+	uint64_t held; // of a dataplane that is there: never in the books of one that is gone
 };
 
 struct worker_tally {
@@ -144,7 +145,7 @@ void capture_add_gap(struct capture *capture, uint64_t from_ns, uint64_t to_ns, 
 bool capture_has_open_gap(const struct capture *capture);
 
 /* Close the books of a dataplane that is gone: what it counted and the store does not have has vanished,
- * what the store has was counted.  counts NULL: the store cannot be read.
+ * and what it held; what the store has was counted.  counts NULL: the store cannot be read.
  */
 void capture_settle(struct capture *capture, const struct store_counts *counts);
 

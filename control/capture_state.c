@@ -110,9 +110,10 @@ static cJSON *add_numbers(cJSON *to, const char *key, const uint64_t *values, un
 	return list;
 }
 
+/* Without what is held: whoever reads this asks the dataplane that holds it, or it is gone. */
 static void add_port_tally(cJSON *to, const char *key, const struct port_tally *t)
 {
-	const uint64_t values[TALLY_NUMBERS] = {t->received, t->recorded, t->ring_full,
+	const uint64_t values[TALLY_NUMBERS] = {t->received - t->held, t->recorded, t->ring_full,
 						t->lost_nic};
 
 	(void)add_numbers(to, key, values, TALLY_NUMBERS);
@@ -435,7 +436,10 @@ static struct port_tally get_port_tally(struct reader *r, const cJSON *object, c
 	uint64_t values[TALLY_NUMBERS] = {0};
 
 	get_numbers(r, object, key, values, TALLY_NUMBERS);
-	return (struct port_tally){values[0], values[1], values[2], values[3]};
+	return (struct port_tally){.received = values[0],
+				   .recorded = values[1],
+				   .ring_full = values[2],
+				   .lost_nic = values[3]};
 }
 
 static void read_ports(struct reader *r, const cJSON *json, struct capture *c)

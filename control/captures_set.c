@@ -2,7 +2,9 @@
  *
  * The dataplane's books are read where they lie: its memory stays mapped until down() has returned,
  * even when its process is gone.  After a crash the records that were counted but not published are
- * taken out of the books again: nobody can say whether they were ever whole.
+ * taken out of the books again: nobody can say whether they were ever whole.  So are the segments that
+ * were held: nobody can say whether they were OpenVPN, and "not matched" would be invented.  The gap
+ * begins where the first of them came, up to a second before the crash.
  *
  * When we go and the dataplane stays nothing is closed: what the watermarks allow is merged and
  * committed, the rest waits in the rings for the next gatecapd (captures_restore.c).
@@ -22,12 +24,6 @@ enum { DRAIN_MS_MAX = 2000, RETRY_NS = 1000000000, LEAVE_NS_MAX = 500000000 };
 static uint64_t load(const _Atomic uint64_t *counter)
 {
 	return atomic_load_explicit(counter, memory_order_relaxed);
-}
-
-/* B2 pairs with B1 in counter_settle(): `received` that is loaded after it covers it. */
-static uint64_t load_settled(const _Atomic uint64_t *counter)
-{
-	return atomic_load_explicit(counter, memory_order_acquire);
 }
 
 static void read_nic(const struct captures *m, struct capture *c)
@@ -54,11 +50,12 @@ static void read_workers(const struct captures *m, struct capture *c)
 			const struct slot_counters *s = &w->slots[c->slot][port];
 			uint64_t first_ns = load(&s->lost_first_ns),
 				 last_ns = load(&s->lost_last_ns);
+			struct slot_seen seen = slot_counters_read(s);
 
-			// received last: it is stored before the others, so it covers them
-			sum.ports[port].recorded += load_settled(&s->recorded);
-			sum.ports[port].ring_full += load_settled(&s->ring_full);
-			sum.ports[port].received += load(&s->received);
+			sum.ports[port].received += seen.received;
+			sum.ports[port].recorded += seen.recorded;
+			sum.ports[port].ring_full += seen.ring_full;
+			sum.ports[port].held += seen.held;
 			if (first_ns != 0 &&
 			    (sum.lost_first_ns == 0 || first_ns < sum.lost_first_ns))
 				sum.lost_first_ns = first_ns;
@@ -294,6 +291,39 @@ static void drain(struct captures *m)
 	merge_rest(m->merger, captures_clock_ns() + LEAVE_NS_MAX);
 }
 
+/* Wall clock before which nothing is missing of what the dataplane that is gone held for the capture, or
+ * UINT64_MAX: it held nothing.  A worker's watermark stays behind what it holds.
+ */
+static uint64_t held_since_ns(const struct captures *m, const struct capture *c)
+{
+	uint64_t since_ns = UINT64_MAX;
+
+	for (unsigned i = 0; i < dp_client_shared(m->dp)->n_workers; i++) {
+		const struct worker_shared *w = dp_client_worker(m->dp, i);
+		uint64_t watermark_ns = load(&w->ring.watermark_ns), n_held = 0;
+
+		for (unsigned port = 0; port < PORTS_MAX; port++)
+			n_held += load(&w->slots[c->slot][port].held);
+		if (c->is_sent && n_held > 0 && watermark_ns < since_ns)
+			since_ns = watermark_ns;
+	}
+	if (since_ns == UINT64_MAX)
+		return since_ns;
+	since_ns += (uint64_t)c->wall_offset_ns;
+	return since_ns > c->started_ns ? since_ns : c->started_ns;
+}
+
+/* What was held is missing since it came, also of a capture that waits for nothing else to end. */
+static void add_down_gap(struct captures *m, struct capture *c)
+{
+	uint64_t now_ns = wall_now_ns(), since_ns = held_since_ns(m, c);
+
+	if (c->state == CAPTURE_RUNNING)
+		capture_add_gap(c, since_ns < now_ns ? since_ns : now_ns, 0, GAP_DATAPLANE_DOWN);
+	else if (c->state == CAPTURE_STOPPING && since_ns != UINT64_MAX)
+		capture_add_gap(c, since_ns, now_ns, GAP_DATAPLANE_DOWN);
+}
+
 /* Close the books of the dataplane that is gone; see the top of the file. */
 static void close_books(struct captures *m, struct capture *c)
 {
@@ -302,8 +332,7 @@ static void close_books(struct captures *m, struct capture *c)
 	captures_read_tally(m, c);
 	merge_set_store(m->merger, (unsigned)c->slot, NULL, 0);
 	capture_settle(c, store_count(c->store, &counts) == 0 ? &counts : NULL);
-	if (c->state == CAPTURE_RUNNING)
-		capture_add_gap(c, wall_now_ns(), 0, GAP_DATAPLANE_DOWN);
+	add_down_gap(m, c);
 	if (c->state == CAPTURE_STOPPING && c->end_ns == 0)
 		c->end_ns = 1; // nothing more can come
 	c->is_sent = c->is_left_out = false;

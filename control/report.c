@@ -1,7 +1,7 @@
 /* report.c - the books of a capture, closed.
  *
  * not_matched is what is left when everything that is known is taken off: it is never counted on its
- * own in the hot path.  in_flight likewise: recorded by a worker and not yet in a store.
+ * own in the hot path.  in_flight likewise: held by a worker, or recorded by one and not yet in a store.
  */
 #include "control/report.h"
 
@@ -15,9 +15,9 @@ struct ledger ledger_make(const struct ledger_input *in)
 
 	return (struct ledger){
 		.received = in->received + in->lost_nic,
-		.not_matched = in->received - in->recorded - in->ring_full,
+		.not_matched = in->received - in->recorded - in->ring_full - in->held,
 		// The two sides are read at different moments: never below zero.
-		.in_flight = in->recorded > stored ? in->recorded - stored : 0,
+		.in_flight = in->held + (in->recorded > stored ? in->recorded - stored : 0),
 		.in_file = in->in_file,
 		.overwritten = in->overwritten,
 		.lost = {[LOST_NIC] = in->lost_nic,

@@ -36,7 +36,7 @@ struct ledger {
 
 /* What a ledger of one port is made of. */
 struct ledger_input {
-	uint64_t received, recorded, ring_full; // of the workers, summed
+	uint64_t received, recorded, ring_full, held; // of the workers, summed
 	uint64_t lost_nic;
 	uint64_t in_file, overwritten, lost_disk; // of the store
 };

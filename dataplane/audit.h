@@ -3,9 +3,10 @@
  * Flow:    worker.c tells it what comes, what is held and what is let go; audit_after() asserts.
  * Threads: the owning worker.
  * Cost:    nothing without -Daudit=true: the struct is empty and every function, too.
- * Rules:   of each (slot, port): received >= recorded + ring_full + held.  A burst of n packets settles
- *          at most n for a slot, on its own port and nowhere else, each at most once.  Of each slot: the
- *          sum of its classes and of what is held = what it received.
+ * Rules:   of each (slot, port): received >= recorded + ring_full + held, and `held` is what was held for
+ *          it and not let go, also between bursts.  A burst of n packets settles at most n for a slot, on
+ *          its own port and nowhere else, each at most once.  Of each slot: the sum of its classes and
+ *          of what is held = what it received.
  * Proof:   tests/test_ledger.c, tests/test_worker.c (built with asserts; broken on purpose, they fail)
  */
 #ifndef GATECAP_DATAPLANE_AUDIT_H
@@ -46,16 +47,29 @@ static inline void audit_start(struct audit *a, unsigned slot)
 	memset(&a->slots[slot], 0, sizeof(a->slots[slot]));
 }
 
-static inline void audit_hold(struct audit *a, uint8_t running, uint8_t wanted, unsigned port)
+/* Both books agree on what is held. */
+static inline void audit_held(const struct audit *a, const struct worker_shared *shared)
+{
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		for (unsigned port = 0; port < PORTS_MAX; port++)
+			assert(audit_load(&shared->slots[slot][port].held) ==
+			       a->slots[slot].wanted[port]);
+}
+
+/* Call when the segment is in `held`. */
+static inline void audit_hold(struct audit *a, const struct worker_shared *shared, uint8_t running,
+			      uint8_t wanted, unsigned port)
 {
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
 		a->slots[slot].n_held += running >> slot & 1;
 		a->slots[slot].wanted[port] += wanted >> slot & 1;
 	}
+	audit_held(a, shared);
 }
 
-/* Call before the segment is recorded or dropped. */
-static inline void audit_let_go(struct audit *a, uint8_t running, uint8_t wanted, unsigned port)
+/* Call when the segment is out of `held`, and before it is recorded or dropped. */
+static inline void audit_let_go(struct audit *a, const struct worker_shared *shared,
+				uint8_t running, uint8_t wanted, unsigned port)
 {
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
 		assert(a->slots[slot].n_held >= (running >> slot & 1));
@@ -63,11 +77,11 @@ static inline void audit_let_go(struct audit *a, uint8_t running, uint8_t wanted
 		a->slots[slot].n_held -= running >> slot & 1;
 		a->slots[slot].wanted[port] -= wanted >> slot & 1;
 	}
+	audit_held(a, shared);
 }
 
 /* What a slot received on a port covers what became of it. */
-static inline void audit_check(const struct audit *a, const struct worker_shared *shared,
-			       uint8_t slots, unsigned port)
+static inline void audit_check(const struct worker_shared *shared, uint8_t slots, unsigned port)
 {
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
 		const struct slot_counters *c = &shared->slots[slot][port];
@@ -75,7 +89,7 @@ static inline void audit_check(const struct audit *a, const struct worker_shared
 		assert(!(slots >> slot & 1) ||
 		       audit_load(&c->received) >= audit_load(&c->recorded) +
 							   audit_load(&c->ring_full) +
-							   a->slots[slot].wanted[port]);
+							   audit_load(&c->held));
 	}
 }
 
@@ -115,7 +129,8 @@ static inline void audit_after(struct audit *a, const struct audit_mark *mark,
 			n_class += audit_load(&shared->slot_classes[slot][i]);
 		assert(n_class + a->slots[slot].n_held == a->slots[slot].n_received);
 	}
-	audit_check(a, shared, slots, port);
+	audit_held(a, shared);
+	audit_check(shared, slots, port);
 }
 
 #else
@@ -130,20 +145,21 @@ static inline void audit_start(struct audit *a, unsigned slot)
 	(void)a, (void)slot;
 }
 
-static inline void audit_hold(struct audit *a, uint8_t running, uint8_t wanted, unsigned port)
+static inline void audit_hold(struct audit *a, const struct worker_shared *shared, uint8_t running,
+			      uint8_t wanted, unsigned port)
 {
-	(void)a, (void)running, (void)wanted, (void)port;
+	(void)a, (void)shared, (void)running, (void)wanted, (void)port;
 }
 
-static inline void audit_let_go(struct audit *a, uint8_t running, uint8_t wanted, unsigned port)
+static inline void audit_let_go(struct audit *a, const struct worker_shared *shared,
+				uint8_t running, uint8_t wanted, unsigned port)
 {
-	(void)a, (void)running, (void)wanted, (void)port;
+	(void)a, (void)shared, (void)running, (void)wanted, (void)port;
 }
 
-static inline void audit_check(const struct audit *a, const struct worker_shared *shared,
-			       uint8_t slots, unsigned port)
+static inline void audit_check(const struct worker_shared *shared, uint8_t slots, unsigned port)
 {
-	(void)a, (void)shared, (void)slots, (void)port;
+	(void)shared, (void)slots, (void)port;
 }
 
 static inline struct audit_mark audit_before(const struct audit *a,

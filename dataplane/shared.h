@@ -14,6 +14,7 @@
 #ifndef GATECAP_DATAPLANE_SHARED_H
 #define GATECAP_DATAPLANE_SHARED_H
 
+#include <assert.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -25,7 +26,7 @@
 
 #define SHARED_MAGIC UINT64_C(0x6761746563617031) /* "gatecap1" */
 
-enum { SHARED_VERSION = 2, SHARED_PAGE_BYTES = 4096 };
+enum { SHARED_VERSION = 3, SHARED_PAGE_BYTES = 4096 };
 
 /* One capture port.  Names and role: written once.  Counters: the dataplane's main thread. */
 struct port_shared {
@@ -38,12 +39,22 @@ struct port_shared {
 };
 
 /* What one worker did for one capture slot on one port, since the slot was started.
- * received = not matched (the rest) + recorded + ring_full (+ held, until decided).
- * received is stored first, the others with release: read them first (acquire) and received last.
+ * received = not matched (the rest) + held + recorded + ring_full.
+ * A held segment is one that the slot wants if its flow turns out to be OpenVPN.  Of one segment are
+ * stored: received; held, up; held, down; recorded or ring_full; all but the first with release.
+ * slot_counters_read() loads them the other way round.
  */
 struct slot_counters {
 	_Atomic uint64_t received, recorded, ring_full;
+	_Atomic uint64_t held;			      // now
 	_Atomic uint64_t lost_first_ns, lost_last_ns; // of ring_full; 0: never
+};
+
+static_assert(sizeof(struct slot_counters) == 48, "docs/formats.md has the offsets behind it");
+
+/* At any moment received >= recorded + ring_full + held. */
+struct slot_seen {
+	uint64_t received, recorded, ring_full, held;
 };
 
 /* Writer: its worker only. */
@@ -75,6 +86,23 @@ struct shared_header {
 	int64_t wall_offset_ns;
 	struct port_shared ports[PORTS_MAX];
 };
+
+/* Any thread, any moment.  `held` falls, too, so it is not enough that what is loaded first is covered by
+ * what is loaded after it: a segment must not be seen twice.  Who sees it recorded sees after that that it
+ * is held no more.  One that moves on between two loads is seen in neither place, so among the rest.
+ */
+static inline struct slot_seen slot_counters_read(const struct slot_counters *c)
+{
+	struct slot_seen seen;
+
+	// B2 pairs with B1 in counter_settle(): what was stored before these is seen by what is
+	// loaded after them.
+	seen.recorded = atomic_load_explicit(&c->recorded, memory_order_acquire);
+	seen.ring_full = atomic_load_explicit(&c->ring_full, memory_order_acquire);
+	seen.held = atomic_load_explicit(&c->held, memory_order_acquire);
+	seen.received = atomic_load_explicit(&c->received, memory_order_relaxed);
+	return seen;
+}
 
 /* Offsets and sizes of the shared memfd for so many workers. */
 void shared_layout(struct shared_header *header, uint32_t n_workers, uint64_t ring_bytes,

@@ -38,8 +38,8 @@ static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
 			      memory_order_relaxed);
 }
 
-/* The same for what became of packets that were counted as received before.  B1 pairs with B2 in
- * whoever reads the books (acquire): who sees these sees `received` cover them, if he reads it last.
+/* The same for what became of packets that were counted as received, or held, before.  B1 pairs with B2 in
+ * slot_counters_read(): who sees these sees `received` cover them, and `held` without them.
  */
 static inline void counter_settle(_Atomic uint64_t *counter, uint64_t n)
 {

@@ -71,6 +71,15 @@ static uint8_t still_owners(const struct worker *w, union ticket ticket, uint8_t
 	return captures;
 }
 
+/* A segment is held for these captures, or (-1) is not any more: before it is counted anywhere else. */
+static void count_held(struct worker *w, uint8_t captures, unsigned port, int change)
+{
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		if (captures >> slot & 1)
+			counter_settle(&w->recorder.shared->slots[slot][port].held,
+				       (uint64_t)(int64_t)change);
+}
+
 static uint64_t hold_wanted(void *ctx, const struct pkt *p)
 {
 	struct worker *w = ctx;
@@ -94,7 +103,8 @@ static uint64_t hold_wanted(void *ctx, const struct pkt *p)
 	ticket.generation = w->recorder.generation;
 	ticket.snap_bytes = w->recorder.snap_bytes[wanted] & UINT16_MAX;
 	ticket.set = w->n_sets % TICKET_SETS;
-	audit_hold(&w->audit, w->slots, wanted, p->port);
+	count_held(w, wanted, p->port, 1);
+	audit_hold(&w->audit, w->recorder.shared, w->slots, wanted, p->port);
 	return ticket.word;
 }
 
@@ -109,7 +119,8 @@ static uint8_t let_go(struct worker *w, const struct held_segment *segment, enum
 	uint8_t wanted = still_owners(w, ticket, ticket.wanted);
 
 	w->tally.n_held--;
-	audit_let_go(&w->audit, running, wanted, segment->port);
+	count_held(w, wanted, segment->port, -1);
+	audit_let_go(&w->audit, shared, running, wanted, segment->port);
 	counter_add(&shared->classes[segment->port][class_], 1);
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
 		if (running >> slot & 1)
@@ -144,7 +155,7 @@ static void release_held(void *ctx, const struct held_segment *segment)
 	record_burst(&w->recorder, &p, 1, &w->tally);
 	w->recorder.generation = generation;
 	w->recorder.snap_bytes[wanted] = snap_bytes;
-	audit_check(&w->audit, w->recorder.shared, wanted, segment->port);
+	audit_check(w->recorder.shared, wanted, segment->port);
 }
 
 static void drop_held(void *ctx, const struct held_segment *segment, enum verdict why)

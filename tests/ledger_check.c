@@ -23,13 +23,12 @@ uint32_t ledger_index_of(uint64_t time_ns)
 	return (uint32_t)((time_ns - ledger_time_of(0)) / STEP_NS);
 }
 
-/* B2 pairs with B1 in counter_settle(). */
 static uint64_t load(const _Atomic uint64_t *counter)
 {
-	return atomic_load_explicit(counter, memory_order_acquire);
+	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* The store first, then what became of the packets, then the packets: each covers what was read before. */
+/* The store first, `counts`: what is in it is covered by the books that are read after it. */
 void ledger_read_books(const struct ledger_log *log, const struct capture *c,
 		       const struct store_counts *counts, struct books *b)
 {
@@ -44,10 +43,12 @@ void ledger_read_books(const struct ledger_log *log, const struct capture *c,
 			const struct slot_counters *s = &log->shared[i]->slots[c->slot][port];
 			uint64_t first_ns = load(&s->lost_first_ns),
 				 last_ns = load(&s->lost_last_ns);
+			struct slot_seen seen = slot_counters_read(s);
 
-			in->recorded += load(&s->recorded);
-			in->ring_full += load(&s->ring_full);
-			in->received += load(&s->received);
+			in->received += seen.received;
+			in->recorded += seen.recorded;
+			in->ring_full += seen.ring_full;
+			in->held += seen.held;
 			if (first_ns != 0 &&
 			    (b->lost_first_ns[port] == 0 || first_ns < b->lost_first_ns[port]))
 				b->lost_first_ns[port] = first_ns;

@@ -465,7 +465,8 @@ static void settled_books_balance_whatever_was_known(void **state)
 			struct ledger l;
 
 			*t = (struct port_tally){dice_below(&d, 50), dice_below(&d, 50),
-						 dice_below(&d, 9), dice_below(&d, 9)};
+						 dice_below(&d, 9), dice_below(&d, 9), 0};
+			t->held = dice_below(&d, (uint32_t)t->received + 1);
 			c->base.ports[port].recorded = dice_below(&d, 50);
 			c->base.ports[port].received =
 				c->base.ports[port].recorded + dice_below(&d, 9);
@@ -484,6 +485,48 @@ static void settled_books_balance_whatever_was_known(void **state)
 		}
 		capture_free(c);
 	}
+}
+
+/* Not matched would be a verdict, and there is none. */
+static void what_a_dataplane_held_leaves_the_books_with_it(void **state)
+{
+	struct capture *c = capture_new(NULL);
+	struct store_counts counts = {.in_file = {[2] = 4}};
+	struct ledger l;
+
+	(void)state;
+	c->state = CAPTURE_RUNNING;
+	c->base.ports[2].received = 20;
+	c->last.ports[2] = (struct port_tally){.received = 10, .recorded = 4, .held = 3};
+	l = capture_ledger(c, 2, &counts);
+	assert_true(ledger_balances(&l) && l.received == 30);
+	assert_true(l.not_matched == 23 && l.in_flight == 3);
+	capture_settle(c, &counts);
+	l = capture_ledger(c, 2, &counts);
+	assert_true(ledger_balances(&l) && l.received == 27);
+	assert_true(l.not_matched == 23 && l.in_flight == 0);
+	capture_free(c);
+}
+
+static void what_is_held_is_not_written_down(void **state)
+{
+	struct dice d = dice_open("what_is_held_is_not_written_down");
+	struct capture *c = any_capture(&d), *back;
+	struct error err = {0};
+	char *text;
+
+	(void)state;
+	c->last.ports[1] = (struct port_tally){.received = 10, .recorded = 4, .held = 3};
+	text = capture_state_text(c);
+	back = capture_state_parse(text, strlen(text), &err);
+	assert_non_null(back);
+	assert_int_equal(back->last.ports[1].received, 7);
+	assert_int_equal(back->last.ports[1].recorded, 4);
+	assert_int_equal(back->last.ports[1].held, 0);
+	assert_int_equal(c->last.ports[1].held, 3);
+	free(text);
+	capture_free(back);
+	capture_free(c);
 }
 
 static void gaps_follow_each_other_and_never_run_out(void **state)
@@ -524,6 +567,8 @@ int main(void)
 		cmocka_unit_test(the_largest_filter_data_comes_back),
 		cmocka_unit_test(ids_that_lead_elsewhere_are_none),
 		cmocka_unit_test(settled_books_balance_whatever_was_known),
+		cmocka_unit_test(what_a_dataplane_held_leaves_the_books_with_it),
+		cmocka_unit_test(what_is_held_is_not_written_down),
 		cmocka_unit_test(gaps_follow_each_other_and_never_run_out),
 	};
 

@@ -26,6 +26,7 @@
 #include "filters/matcher.h"
 #include "tests/ledger_check.h"
 #include "tests/ring_pair.h"
+#include "tests/simple_frame.h"
 
 enum {
 	RING = 1 << 14,
@@ -66,7 +67,7 @@ struct world {
 
 	bool is_alone; // no threads: control does the others' work, too
 	struct ledger_sums sums;
-	uint64_t n_looks, n_snapshots, n_late;
+	uint64_t n_looks, n_snapshots, n_late, n_held;
 };
 
 /* Threads that are not cmocka's say what is wrong and go on. */
@@ -202,11 +203,13 @@ static void look_at_books(struct world *w, const struct capture *c)
 		const struct ledger_input *in = &b.ports[port];
 		struct ledger ledger = ledger_make(in);
 
-		expect(w, in->received >= in->recorded + in->ring_full,
+		expect(w, in->received >= in->recorded + in->ring_full + in->held,
 		       "more became of packets than were received");
 		expect(w, in->recorded >= in->in_file + in->overwritten + in->lost_disk,
 		       "a store has more than was recorded");
 		expect(w, ledger_balances(&ledger), "a ledger does not balance");
+		expect(w, ledger.in_flight >= in->held, "what is held is not in flight");
+		w->n_held += in->held > 0;
 	}
 	w->n_looks++;
 }
@@ -560,11 +563,12 @@ static void every_packet_of_every_capture_is_accounted_for(void **state)
 	wait_for_ends(w);
 	world_close(w);
 	printf("%u packets; %llu captures: %llu recorded, %llu overwritten, %llu lost; %llu late; "
-	       "%llu looks, %llu snapshots\n",
+	       "%llu looks, %llu at what was held, %llu snapshots\n",
 	       atomic_load(&w->log.clock), (unsigned long long)w->sums.n_verified,
 	       (unsigned long long)w->sums.n_recorded, (unsigned long long)w->sums.n_overwritten,
 	       (unsigned long long)w->sums.n_lost, (unsigned long long)w->n_late,
-	       (unsigned long long)w->n_looks, (unsigned long long)w->n_snapshots);
+	       (unsigned long long)w->n_looks, (unsigned long long)w->n_held,
+	       (unsigned long long)w->n_snapshots);
 	assert_true(w->sums.n_verified > 20);
 	assert_true(w->sums.n_recorded > 1000 && w->sums.n_lost > 100 && w->sums.n_overwritten > 0);
 	assert_true(w->n_late > 0 && w->n_looks > 0);
@@ -629,37 +633,46 @@ static void *send_esp(void *ctx)
 	return NULL;
 }
 
+/* A world whose only capture, in slot 0, wants everything; no store, no merger. */
+static void world_of_one(struct world *w, const char *name, struct capture *c)
+{
+	memset(c, 0, sizeof(*c));
+	world_prepare(w, name);
+	known_capture_throw(&w->d, &c->known, 0);
+	c->known.data = (struct filter_data){
+		.tracing_flags = TRACE_DEFAULT, .snap_bytes = 60, .n_filters = 1};
+	c->known.entry.connection = SET_GATEWAY_WIDE;
+	c->end_generation = UINT64_MAX;
+	c->first_generation = w->generation = 1;
+	w->slots[0] = c;
+	w->matcher = compile(w);
+	for (unsigned i = 0; i < WORKERS; i++)
+		worker_publish(w->workers[i].worker, w->matcher);
+}
+
 /* A counter of what became of packets must never be seen before that of the packets. */
 static void received_covers_what_became_of_it_at_every_moment(void **state)
 {
 	const struct store_counts none = {0};
 	struct world *w = calloc(1, sizeof(*w));
 	struct watched watched = {.t = &w->workers[0]};
-	struct capture c = {0};
+	struct capture c;
 	struct books b;
 	uint64_t n_looks = 0;
 	pthread_t thread;
 
 	(void)state;
 	assert_non_null(w);
-	world_prepare(w, "received_covers_what_became_of_it_at_every_moment");
-	known_capture_throw(&w->d, &c.known, 0);
-	c.known.data = (struct filter_data){
-		.tracing_flags = TRACE_DEFAULT, .snap_bytes = 60, .n_filters = 1};
-	c.known.entry.connection = SET_GATEWAY_WIDE;
-	c.end_generation = UINT64_MAX;
-	c.first_generation = w->generation = 1;
-	w->slots[0] = &c;
-	w->matcher = compile(w);
-	worker_publish(watched.t->worker, w->matcher);
+	world_of_one(w, "received_covers_what_became_of_it_at_every_moment", &c);
 	assert_int_equal(pthread_create(&thread, NULL, send_esp, &watched), 0);
 	while (!atomic_load(&watched.is_over)) {
 		if (worker_generation(watched.t->worker) == 0)
 			continue; // the slot is not its own yet
 		ledger_read_books(&w->log, &c, &none, &b);
 		for (unsigned port = 0; port < KNOWN_PORTS; port++)
-			assert_true(b.ports[port].received >=
-				    b.ports[port].recorded + b.ports[port].ring_full);
+			assert_true(b.ports[port].received >= b.ports[port].recorded +
+								      b.ports[port].ring_full +
+								      b.ports[port].held);
 		n_looks++;
 	}
 	assert_int_equal(pthread_join(thread, NULL), 0);
@@ -669,9 +682,69 @@ static void received_covers_what_became_of_it_at_every_moment(void **state)
 	free(w);
 }
 
+/* Take all that is in the ring, as whoever empties it. */
+static void empty_ring(struct worker_thread *t)
+{
+	t->pair.reader.tail += ring_available(&t->pair.reader);
+	ring_release(&t->pair.reader);
+}
+
+/* Without threads each moment is exact: not matched is what has such a verdict, and the rest of what is
+ * not recorded is in flight.
+ */
+static void held_segments_are_in_flight_until_they_are_decided(void **state)
+{
+	static const enum verdict never[] = {VERDICT_NOT_MATCHED, VERDICT_OTHER, VERDICT_MALFORMED,
+					     VERDICT_FRAGMENT_NO_FIRST, VERDICT_OVPN_UNDECIDED};
+	const struct store_counts none = {0};
+	struct world *w = calloc(1, sizeof(*w));
+	uint64_t n_held_before = 0, n_settled = 0;
+	struct capture c;
+
+	(void)state;
+	assert_non_null(w);
+	world_of_one(w, "held_segments_are_in_flight_until_they_are_decided", &c);
+	for (unsigned step = 0; step < 5000; step++) {
+		struct worker_thread *t = &w->workers[dice_below(&w->d, WORKERS)];
+		uint64_t n_held = 0, n_never = 0, n_recorded = 0;
+		struct ledger sum = {0};
+		struct books b;
+
+		if (dice_one_in(&w->d, 3))
+			worker_idle(t->worker, ledger_time_of(atomic_load(&w->log.clock)));
+		else
+			send_burst(t);
+		if (dice_one_in(&w->d, 2))
+			empty_ring(t);
+		ledger_read_books(&w->log, &c, &none, &b);
+		for (unsigned port = 0; port < KNOWN_PORTS; port++) {
+			struct ledger ledger = ledger_make(&b.ports[port]);
+
+			assert_true(ledger_balances(&ledger));
+			ledger_add(&sum, &ledger);
+			n_recorded += b.ports[port].recorded;
+			assert_true(port == PORT_SHARED || b.ports[port].held == 0);
+		}
+		for (unsigned i = 0; i < WORKERS; i++) {
+			n_held += atomic_load(&w->log.shared[i]->n_held);
+			for (unsigned k = 0; k < sizeof(never) / sizeof(never[0]); k++)
+				n_never += atomic_load(&w->log.shared[i]->verdicts[never[k]]);
+		}
+		assert_int_equal(sum.received, atomic_load(&w->log.clock));
+		assert_int_equal(sum.in_flight, n_recorded + n_held);
+		assert_int_equal(sum.not_matched, n_never);
+		n_settled += n_held < n_held_before;
+		n_held_before = n_held;
+	}
+	assert_true(n_settled > 100);
+	world_release(w);
+	free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(held_segments_are_in_flight_until_they_are_decided),
 		cmocka_unit_test(received_covers_what_became_of_it_at_every_moment),
 		cmocka_unit_test(records_of_an_earlier_owner_of_the_slot_are_nobodys),
 		cmocka_unit_test(every_packet_of_every_capture_is_accounted_for),

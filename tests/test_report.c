@@ -14,6 +14,7 @@
 static const struct ledger_input busy = {.received = 1000,
 					 .recorded = 700,
 					 .ring_full = 40,
+					 .held = 7,
 					 .lost_nic = 25,
 					 .in_file = 300,
 					 .overwritten = 350,
@@ -34,6 +35,8 @@ static void every_ledger_that_is_made_balances(void **state)
 		in.recorded = rest / (1 + (seed >> 8) % 7);
 		rest -= in.recorded;
 		in.ring_full = rest / (1 + (seed >> 16) % 5);
+		rest -= in.ring_full;
+		in.held = rest / (1 + (seed >> 20) % 4);
 		in.lost_nic = (seed >> 24) % 1000;
 		rest = in.recorded;
 		in.in_file = rest / (1 + (seed >> 32) % 3);
@@ -43,7 +46,9 @@ static void every_ledger_that_is_made_balances(void **state)
 		in.lost_disk = rest / 2;
 		ledger = ledger_make(&in);
 		assert_true(ledger_balances(&ledger));
-		assert_int_equal(ledger.in_flight, rest - in.lost_disk);
+		assert_int_equal(ledger.in_flight, in.held + rest - in.lost_disk);
+		assert_int_equal(ledger.not_matched,
+				 in.received - in.recorded - in.ring_full - in.held);
 		assert_int_equal(ledger.received, in.received + in.lost_nic);
 	}
 }
@@ -104,6 +109,8 @@ static void report_has_the_keys_that_its_readers_look_for(void **state)
 		assert_true(cJSON_HasObjectItem(json, keys[i]));
 	assert_int_equal(number(json, "received"), 1025);
 	assert_int_equal(number(json, "recorded"), 650);
+	assert_int_equal(number(json, "not_matched"), 1000 - 700 - 40 - 7);
+	assert_int_equal(number(json, "in_flight"), 700 - 670 + 7);
 	assert_int_equal(number(cJSON_GetObjectItem(json, "lost"), "ring_full"), 40);
 	assert_true(cJSON_IsTrue(cJSON_GetObjectItem(json, "exact")));
 	cJSON_Delete(json);

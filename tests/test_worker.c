@@ -9,135 +9,8 @@
 // cmocka wants the above first
 #include <cmocka.h>
 
-#include "control/set_build.h"
-#include "dataplane/worker.h"
-#include "filters/matcher.h"
 #include "tests/dice.h"
-#include "tests/ring_pair.h"
-#include "tests/simple_frame.h"
-
-enum { RING = 1 << 20, MATCHERS_MAX = 4096, SYN = 2, ACK = 16, PSH = 8, GATEWAY = 0x0a000001 };
-
-/* An OpenVPN client's session reset, as it stands in TCP; and the start of a TLS handshake. */
-static const uint8_t ovpn_reset[] = {0, 14, 7 << 3, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0};
-static const uint8_t tls_hello[] = {0x16, 3, 1, 0, 4, 1, 0, 0, 0};
-
-struct rig {
-	struct ring_pair pair;
-	struct worker *worker;
-	struct config config;
-	struct filter_data data[CAPTURES_MAX];
-	struct set_source_capture captures[CAPTURES_MAX];
-	struct set_source source;
-	struct matcher *matchers[MATCHERS_MAX];
-	unsigned n_matchers;
-	uint64_t now_ns;
-};
-
-static void rig_open(struct rig *rig)
-{
-	memset(rig, 0, sizeof(*rig));
-	ring_pair_open(&rig->pair, RING, 0);
-	rig->worker = worker_open(rig->pair.shared, &rig->pair.writer);
-	assert_non_null(rig->worker);
-	rig->config.gateway.endpoints[0] = (struct endpoint){.port = 1194, .protocol = 17};
-	rig->config.gateway.endpoints[1] =
-		(struct endpoint){.port = 443, .protocol = 6, .shared = true};
-	rig->config.gateway.n_endpoints = 2;
-	rig->source = (struct set_source){.config = &rig->config, .captures = rig->captures};
-	rig->now_ns = 1000000000;
-}
-
-static void rig_close(struct rig *rig)
-{
-	worker_close(rig->worker);
-	for (unsigned i = 0; i < rig->n_matchers; i++)
-		matcher_close(rig->matchers[i]);
-	ring_pair_close(&rig->pair);
-}
-
-/* Hand the captures in rig->source to the worker as a new generation. */
-static void publish(struct rig *rig)
-{
-	struct filter_set set;
-	size_t bytes;
-	void *mem;
-
-	rig->source.generation++;
-	mem = set_build(&rig->source, &bytes);
-	assert_non_null(mem);
-	assert_int_equal(filter_set_check(mem, bytes, &set, NULL), 0);
-	assert_true(rig->n_matchers < MATCHERS_MAX);
-	rig->matchers[rig->n_matchers] = matcher_open(&set, NULL);
-	assert_non_null(rig->matchers[rig->n_matchers]);
-	free(mem);
-	worker_publish(rig->worker, rig->matchers[rig->n_matchers++]);
-}
-
-/* A gateway-wide capture of everything outer in `slot`, alone. */
-static void publish_one(struct rig *rig, unsigned slot, bool is_new, uint32_t snap)
-{
-	rig->data[0] = (struct filter_data){.tracing_flags = TRACE_DEFAULT, .snap_bytes = snap};
-	rig->captures[0] = (struct set_source_capture){.slot = slot,
-						       .is_new = is_new,
-						       .connection = SET_GATEWAY_WIDE,
-						       .data = &rig->data[0]};
-	rig->source.n_captures = 1;
-	publish(rig);
-}
-
-static void publish_none(struct rig *rig)
-{
-	rig->source.n_captures = 0;
-	publish(rig);
-}
-
-static void send(struct rig *rig, const struct simple_frame *f, unsigned port, bool inner)
-{
-	uint8_t buf[FRAME_BYTES_MAX];
-	struct pkt p = {.data = buf, .len = frame_write(f, buf), .time_ns = rig->now_ns};
-
-	p.wire_len = p.len;
-	worker_burst(rig->worker, &p, 1, port, inner);
-	rig->now_ns += 1000;
-}
-
-/* Take the next record; false when there is none. */
-static bool take(struct rig *rig, struct record *record, uint8_t *frame)
-{
-	struct ring_reader *r = &rig->pair.reader;
-
-	if (ring_available(r) == 0)
-		return false;
-	memcpy(record, r->data + (r->tail & r->mask), sizeof(*record));
-	if (frame != NULL)
-		memcpy(frame, r->data + (r->tail & r->mask) + sizeof(*record), record->caplen);
-	r->tail += record_bytes(record->caplen);
-	ring_release(r);
-	return true;
-}
-
-static void send_segment(struct rig *rig, uint8_t flags, const uint8_t *payload, uint32_t n)
-{
-	const struct simple_frame f = {.src = 0x0a000002,
-				       .dst = GATEWAY,
-				       .protocol = 6,
-				       .sport = 40000,
-				       .dport = 443,
-				       .tcp_flags = flags,
-				       .payload = payload,
-				       .n_payload = n};
-
-	send(rig, &f, 0, false);
-}
-
-static void send_esp(struct rig *rig)
-{
-	const struct simple_frame f = {
-		.src = 0x0a000003, .dst = GATEWAY, .protocol = 50, .n_payload = 100};
-
-	send(rig, &f, 0, false);
-}
+#include "tests/worker_rig.h"
 
 static void held_segments_are_recorded_with_their_own_times_once_the_flow_is_openvpn(void **state)
 {
@@ -151,6 +24,7 @@ static void held_segments_are_recorded_with_their_own_times_once_the_flow_is_ope
 	syn_ns = rig.now_ns;
 	send_segment(&rig, SYN, NULL, 0);
 	assert_int_equal(rig.pair.shared->n_held, 1);
+	assert_int_equal(rig.pair.shared->slots[0][0].held, 1);
 	assert_false(take(&rig, &r, NULL));
 	// The watermark stays behind what is held.
 	assert_true(ring_watermark(&rig.pair.reader) <= syn_ns);
@@ -170,6 +44,7 @@ static void held_segments_are_recorded_with_their_own_times_once_the_flow_is_ope
 	assert_int_equal(rig.pair.shared->n_held, 0);
 	assert_int_equal(rig.pair.shared->slots[0][0].received, 2);
 	assert_int_equal(rig.pair.shared->slots[0][0].recorded, 2);
+	assert_int_equal(rig.pair.shared->slots[0][0].held, 0);
 	assert_int_equal(rig.pair.shared->slot_classes[0][CLASS_OVPN], 2);
 	assert_int_equal(ring_watermark(&rig.pair.reader), rig.now_ns - 1000);
 	rig_close(&rig);
@@ -189,6 +64,7 @@ static void held_segments_of_https_are_forgotten(void **state)
 	assert_int_equal(rig.pair.shared->n_held, 0);
 	assert_int_equal(rig.pair.shared->slots[0][0].received, 2);
 	assert_int_equal(rig.pair.shared->slots[0][0].recorded, 0);
+	assert_int_equal(rig.pair.shared->slots[0][0].held, 0);
 	assert_int_equal(rig.pair.shared->slot_classes[0][CLASS_OTHER], 2);
 	rig_close(&rig);
 }
@@ -209,8 +85,11 @@ static void held_segment_keeps_the_captures_and_snap_of_its_own_generation(void 
 		publish_one(&rig, 2, true, snaps[i]);
 		send_segment(&rig, SYN, NULL, 0);
 		publish_none(&rig);
-		send_segment(&rig, ACK | PSH, ovpn_reset, sizeof(ovpn_reset));
+		worker_idle(rig.worker, rig.now_ns);
 		assert_int_equal(worker_generation(rig.worker), 2);
+		assert_int_equal(rig.pair.shared->slots[2][0].held, 1);
+		send_segment(&rig, ACK | PSH, ovpn_reset, sizeof(ovpn_reset));
+		assert_int_equal(rig.pair.shared->slots[2][0].held, 0);
 		assert_true(take(&rig, &r, frame));
 		assert_int_equal(r.captures, 1 << 2);
 		assert_int_equal(r.generation, 1);
@@ -268,10 +147,14 @@ static void owner_of_a_slot_owes_nothing_for_what_was_held_before_it(void **stat
 	rig.source.n_captures = 2;
 	publish(&rig); // slots 0 and 1 start
 	send_segment(&rig, SYN, NULL, 0);
+	assert_true(shared->slots[0][0].held == 1 && shared->slots[1][0].held == 1);
 	rig.captures[0].is_new = true; // slot 0 has another owner, slot 1 goes on
 	rig.captures[1].is_new = false;
 	publish(&rig);
+	worker_idle(rig.worker, rig.now_ns);
+	assert_true(shared->slots[0][0].held == 0 && shared->slots[1][0].held == 1);
 	send_segment(&rig, ACK | PSH, ovpn_reset, sizeof(ovpn_reset));
+	assert_true(shared->slots[0][0].held == 0 && shared->slots[1][0].held == 0);
 	assert_true(take(&rig, &r, NULL));
 	assert_int_equal(r.flags, RECORD_LATE);
 	assert_int_equal(r.captures, 2);
@@ -333,8 +216,10 @@ static void class_of_a_held_segment_is_counted_where_it_came_from(void **state)
 	shared = rig.pair.shared;
 	publish_one(&rig, 3, true, 120);
 	send_segment(&rig, SYN, NULL, 0);
+	assert_true(shared->slots[3][0].held == 1 && shared->slots[3][1].held == 0);
 	publish_none(&rig);
 	send(&rig, &f, 1, false);
+	assert_true(shared->slots[3][0].held == 0 && shared->slots[3][1].held == 0);
 	assert_int_equal(shared->classes[0][CLASS_OVPN], 1);
 	assert_int_equal(shared->classes[1][CLASS_OVPN], 1);
 	assert_int_equal(shared->slot_classes[3][CLASS_OVPN], 1);
@@ -347,7 +232,9 @@ static void class_of_a_held_segment_is_counted_where_it_came_from(void **state)
 	f.tcp_flags = SYN | ACK;
 	f.n_payload = 0;
 	send(&rig, &f, 1, false);
+	assert_true(shared->slots[3][0].held == 0 && shared->slots[3][1].held == 1);
 	worker_idle(rig.worker, rig.now_ns + 3000000000);
+	assert_true(shared->slots[3][0].held == 0 && shared->slots[3][1].held == 0);
 	assert_int_equal(shared->slots[3][1].received, 1);
 	assert_int_equal(shared->slot_classes[3][CLASS_OTHER], 1);
 	rig_close(&rig);
@@ -363,6 +250,7 @@ static void finish_decides_what_is_held_and_opens_the_watermark(void **state)
 	publish_one(&rig, 0, true, 120);
 	send_segment(&rig, SYN, NULL, 0);
 	worker_finish(rig.worker);
+	assert_int_equal(rig.pair.shared->slots[0][0].held, 0);
 	assert_false(take(&rig, &r, NULL));
 	assert_int_equal(rig.pair.shared->n_held, 0);
 	assert_int_equal(ring_watermark(&rig.pair.reader), UINT64_MAX);
@@ -386,6 +274,7 @@ static void held_segments_go_before_the_ring_is_full_of_what_waits_for_them(void
 		send_esp(&rig);
 	assert_int_equal(rig.pair.shared->n_held, 0);
 	assert_true(ring_watermark(&rig.pair.reader) > syn_ns);
+	assert_int_equal(rig.pair.shared->slots[0][0].held, 0);
 	assert_int_equal(rig.pair.shared->slots[0][0].ring_full, 0);
 	assert_int_equal(rig.pair.shared->verdicts[VERDICT_OVPN_UNDECIDED], 1);
 	rig_close(&rig);
@@ -641,7 +530,8 @@ static void drain(struct rig *rig, struct dice *d, struct books *books, bool is_
 static void check_books(const struct rig *rig, const struct books *books, bool is_drained)
 {
 	const struct worker_shared *s = rig->pair.shared;
-	uint64_t total = s->n_held, received = 0, classes = s->n_held;
+	uint64_t total = s->n_held, received = 0, classes = s->n_held, held[CAPTURES_MAX] = {0};
+	uint64_t n_held = 0;
 
 	for (unsigned i = 0; i < VERDICT_COUNT; i++)
 		total += s->verdicts[i];
@@ -658,12 +548,18 @@ static void check_books(const struct rig *rig, const struct books *books, bool i
 			const struct slot_counters *c = &s->slots[slot][port];
 
 			assert_int_equal(c->received, books->received[slot][port]);
-			assert_true(c->recorded + c->ring_full <= c->received);
+			assert_true(c->recorded + c->ring_full + c->held <= c->received);
+			held[slot] += c->held;
 			if (is_drained)
 				assert_int_equal(c->recorded, books->recorded[slot][port]);
 			assert_true((c->ring_full == 0) == (c->lost_first_ns == 0));
 			assert_true(c->lost_first_ns <= c->lost_last_ns);
 		}
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
+		assert_true(held[slot] <= s->n_held);
+		n_held += held[slot];
+	}
+	assert_true(n_held >= s->n_held); // nothing is held that nobody wants
 }
 
 static void books_balance_over_random_bursts_and_captures(void **state)

@@ -347,10 +347,11 @@ static void fill_report(const struct replay *r, const struct store_counts *count
 				     : NULL;
 	report->n_ports = r->inputs[PORT_INNER] != NULL ? 2 : 1;
 	for (unsigned port = 0; port < report->n_ports; port++) {
-		const struct slot_counters *c = &r->pipeline.shared->slots[0][port];
-		struct ledger_input input = {.received = c->received,
-					     .recorded = c->recorded,
-					     .ring_full = c->ring_full,
+		struct slot_seen seen = slot_counters_read(&r->pipeline.shared->slots[0][port]);
+		struct ledger_input input = {.received = seen.received,
+					     .recorded = seen.recorded,
+					     .ring_full = seen.ring_full,
+					     .held = seen.held,
 					     .in_file = counts->in_file[port],
 					     .overwritten = counts->overwritten[port],
 					     .lost_disk = counts->lost_disk[port]};
