@@ -139,7 +139,7 @@ class Protocol(Dataplane):
     def test_welcome_brings_sealed_memory_that_control_cannot_write(self):
         self.start_pcap(random_frames(3), "--workers", "2", "--ring-bytes", str(1 << 20))
         c = self.connect().hello()
-        self.assertEqual((c.magic, c.version, c.n_workers, c.n_ports), (dp.SHARED_MAGIC, 2, 2, 1))
+        self.assertEqual((c.magic, c.version, c.n_workers, c.n_ports), (dp.SHARED_MAGIC, 3, 2, 1))
         self.assertEqual((c.generation, c.total_bytes), (0, c.shared_bytes))
         self.assertEqual(os.fstat(c.shared_fd).st_size, c.shared_bytes)
         self.assertEqual(fcntl.fcntl(c.shared_fd, dp.F_GET_SEALS),
