@@ -18,16 +18,21 @@
 
 #include "control/capture_state.h"
 #include "control/captures_internal.h"
+#include "dataplane/ovpn_flow.h"
 #include "filters/log.h"
 
 /* ---- books ---- */
 
-/* Wall clock of the last record; without records: when the capture was last written down. */
+/* Wall clock up to which nothing can be missing.  The last record: none is in the store that is later than a
+ * segment that was held.  Without records: when the capture was last written down, less the time that a
+ * segment may have been held then.
+ */
 static uint64_t last_known_ns(const struct capture *c, const struct store_counts *counts)
 {
-	uint64_t ns =
-		counts->last_ns != 0 ? counts->last_ns + (uint64_t)c->wall_offset_ns : c->saved_ns;
+	uint64_t ns = counts->last_ns + (uint64_t)c->wall_offset_ns;
 
+	if (counts->last_ns == 0)
+		ns = c->saved_ns > OVPN_HOLD_NS ? c->saved_ns - OVPN_HOLD_NS : 0;
 	return ns > c->started_ns ? ns : c->started_ns;
 }
 

@@ -149,6 +149,7 @@ class Held(Live):
         gw = self.appliance()
         capture_id = gw.start(filter_data=OVPN)["id"]
         with self.stopped_while_it_holds(gw) as books:
+            seen_ns = time.time_ns()
             old = gw.kill("gatecapd", signal.SIGTERM)  # it writes down what it knows
             until(lambda: gw.pid_of("gatecapd") not in (0, old), "the next gatecapd")
             with open(os.path.join(gw.state_dir, capture_id + ".capture"), encoding="utf-8") as text:
@@ -156,7 +157,7 @@ class Held(Live):
             self.assertEqual(int(written[0]), books["received"] - 1)
         gw.wait_ready()
         gw.download()
-        self.assert_lost_with_its_dataplane(gw.report(), time.time_ns())
+        self.assert_lost_with_its_dataplane(gw.report(), seen_ns)
 
 
 if __name__ == "__main__":
