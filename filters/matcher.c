@@ -19,6 +19,7 @@ enum {
 	N_PORTS = 1 << 16,
 	TRIE_ENTRIES_MAX = 1 << 27, // 512 MiB: five captures with 1 MiB of IPv6 hosts each
 	TRIE_STEPS_MAX = 1 << 27,   // a second or two
+	PROTOCOL_TCP = 6,
 	PROTOCOL_UDP = 17,
 };
 
@@ -324,6 +325,33 @@ static int compile_peers(struct matcher *m, const struct filter_set *set)
 	return 0;
 }
 
+/* Protocol, flags, the lack of ports, and the scope if there is but one: in one table. */
+static void compile_kinds(struct matcher *m)
+{
+	uint32_t scope = m->has_remotes ? UINT32_MAX : m->no_connection_mask;
+	uint32_t without_ports =
+		port_mask(&m->sport, false, 0) & port_mask(&m->dport, false, 0) & m->not_tcp;
+
+	for (unsigned i = 0; i < 256; i++) {
+		m->kind[MATCH_KIND_TCP + i] = m->protocol[PROTOCOL_TCP] & m->tcp_flags[i] & scope;
+		m->kind[MATCH_KIND_PORTS + i] = m->protocol[i] & m->not_tcp & scope;
+		m->kind[MATCH_KIND_NO_PORTS + i] = m->protocol[i] & without_ports & scope;
+	}
+	m->names_ports = m->sport.index != NULL || m->dport.index != NULL;
+	m->is_short = !m->names_ports && !m->has_remotes;
+}
+
+static int seal_tries(struct matcher *m)
+{
+	int rc = 0;
+
+	for (unsigned family = 0; family < 2 && rc == 0; family++)
+		if (trie_seal(&m->src[family]) != 0 || trie_seal(&m->dst[family]) != 0 ||
+		    trie_seal(&m->remotes[family]) != 0 || trie_seal(&m->peers[family]) != 0)
+			rc = -ENOMEM;
+	return rc;
+}
+
 static void set_budget(struct matcher *m)
 {
 	m->budget = (struct trie_budget){TRIE_ENTRIES_MAX, TRIE_STEPS_MAX};
@@ -346,8 +374,10 @@ struct matcher *matcher_open(const struct filter_set *set, struct error *err)
 			       m->n_endpoints * sizeof(*m->endpoints));
 		compile_outer(m, set);
 		if (compile_inner(m, set) == 0 && compile_scopes(m, set) == 0 &&
-		    compile_peers(m, set) == 0)
+		    compile_peers(m, set) == 0 && seal_tries(m) == 0) {
+			compile_kinds(m);
 			return m;
+		}
 	}
 	matcher_close(m);
 	error_set(err,
@@ -417,12 +447,21 @@ uint32_t match_inner(const struct matcher *m, const struct match_key *key)
 uint32_t match_inner_no_first(const struct matcher *m, const struct match_key *key)
 {
 	return addresses_of(m, key) & m->protocol[key->protocol] & m->no_ports_no_flags &
-	       scope_of(m, key);
+	       scope_of(m, key->family == 6, key->src, key->dst);
+}
+
+uint32_t match_plain(const struct matcher *m, const struct match_plain *plain)
+{
+	return match_plain_inline(m, plain);
 }
 
 uint8_t match_fold(uint32_t verdict)
 {
-	return match_fold_inline(verdict);
+	uint32_t any = verdict | verdict >> 3;
+
+	any |= any >> 1 | any >> 2;
+	return (any & MATCH_FOLD_FIRST) * MATCH_FOLD_GATHER >> MATCH_FOLD_SHIFT &
+	       MATCH_FOLD_CAPTURES;
 }
 
 static bool prefix_covers(const struct set_subnet *subnet, uint8_t family, const uint8_t *addr)

@@ -35,6 +35,23 @@ struct match_key {
 	uint16_t sport, dport;
 };
 
+/* The same of a plain packet: IPv4, whole, with TCP, UDP or a protocol without ports.  Addresses and
+ * ports are words as they lie in the frame, the first byte lowest.
+ */
+struct match_plain {
+	uint32_t src, dst;
+	uint32_t ports; // both, if it has any
+	uint32_t kind;	// see below
+};
+
+/* One number for protocol and TCP flags, so that both are one lookup. */
+enum match_kind {
+	MATCH_KIND_TCP = 0,	   // + its flags
+	MATCH_KIND_PORTS = 256,	   // + its protocol, not TCP
+	MATCH_KIND_NO_PORTS = 512, // + its protocol
+	MATCH_KINDS = 768,
+};
+
 /* Compile a checked set.  Gives a matcher, or NULL and a sentence (memory). */
 struct matcher *matcher_open(const struct filter_set *set, struct error *err);
 void matcher_close(struct matcher *matcher);
@@ -53,6 +70,9 @@ const struct set_endpoint *matcher_endpoints(const struct matcher *matcher, uint
 
 /* Verdict mask of an inner packet: every dimension, scope included. */
 uint32_t match_inner(const struct matcher *matcher, const struct match_key *key);
+
+/* match_inner() of a plain packet. */
+uint32_t match_plain(const struct matcher *matcher, const struct match_plain *plain);
 
 /* The same for a later fragment whose first was not seen: filters without ports and flags only. */
 uint32_t match_inner_no_first(const struct matcher *matcher, const struct match_key *key);

@@ -2,6 +2,8 @@
  *
  * A prefix that ends inside a node covers a run of its entries; each entry either holds a value, which
  * is changed, or leads to a child, all of whose leaves are changed.
+ * Sealing gives each leaf of the root a wide node that holds nothing else, one for each distinct value:
+ * a KiB each, mostly one or two, for a branch less in every lookup.
  * Refused: DIR-24-8 (64 MiB for IPv4 alone, one miss a lookup), a stride of 8 all the way (1 KiB a
  * node: 30,000 hosts would take 90 MB).
  */
@@ -143,4 +145,30 @@ int trie_put_or(struct trie *trie, const struct set_subnet *subnet, uint32_t bit
 int trie_put_lpm(struct trie *trie, const struct set_subnet *subnet, uint32_t value)
 {
 	return put(trie, subnet, value, false);
+}
+
+int trie_seal(struct trie *trie)
+{
+	uint32_t values[TRIE_WIDE], at[TRIE_WIDE];
+	unsigned n = 0;
+
+	trie->budget = NULL;
+	for (unsigned i = 0; i < TRIE_WIDE; i++) {
+		uint32_t entry = trie->root[i];
+		unsigned k = 0;
+
+		if (entry & TRIE_CHILD) {
+			trie->root[i] = entry & ~TRIE_CHILD;
+			continue;
+		}
+		while (k < n && values[k] != entry)
+			k++;
+		if (k == n) {
+			if (add_node(trie, TRIE_WIDE, entry, &at[n]) != 0)
+				return -ENOMEM;
+			values[n++] = entry;
+		}
+		trie->root[i] = at[k];
+	}
+	return 0;
 }

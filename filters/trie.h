@@ -1,8 +1,9 @@
 /* trie.h - addresses to 31-bit values: what a set of subnets says of one address.
  *
  * A byte at the root, a byte at the next level, then four bits a level: a small node is one cache line.
- * Values are pushed to the leaves when a prefix is put in, so that a lookup ends at the first leaf: one
- * load for "any", two for a /16, four for a /24, and nothing depends on how many prefixes there are.
+ * Values are pushed to the leaves when a prefix is put in, so that a lookup ends at the first leaf: two
+ * loads down to a /16, four for a /24, and nothing depends on how many prefixes there are.
+ * Use:     trie_init, puts, trie_seal, lookups; nothing is put in after the seal.
  * Threads: build by one, then immutable and free for all.
  * Memory:  trie_init() takes nothing but the struct; nodes grow by realloc; trie_fini() frees.
  * Order:   put prefixes in by ascending length (trie_put_lpm), any order (trie_put_or).
@@ -26,7 +27,9 @@ struct trie_budget {
 	uint64_t entries_left, steps_left;
 };
 
-/* An entry is a value, or TRIE_CHILD | where its node begins in `entries`. */
+/* An entry is a value, or TRIE_CHILD | where its node begins in `entries`.  Sealed: the root's are all
+ * where a wide node begins.
+ */
 struct trie {
 	uint32_t root[TRIE_WIDE];
 	uint32_t *entries; // of all nodes, at most 256 of them wide
@@ -44,14 +47,20 @@ int trie_put_or(struct trie *trie, const struct set_subnet *subnet, uint32_t bit
 /* Every address of the subnet now gives `value`.  0 or -ENOMEM. */
 int trie_put_lpm(struct trie *trie, const struct set_subnet *subnet, uint32_t value);
 
-/* addr: network order, 4 or 16 bytes as the trie's family has it. */
-static inline uint32_t trie_lookup(const struct trie *trie, const uint8_t *addr)
-{
-	uint32_t entry = trie->root[addr[0]];
+/* No more prefixes: the first two levels can now be looked up without a question between them.
+ * 0 or -ENOMEM; takes nothing from the budget: at most 256 KiB.
+ */
+int trie_seal(struct trie *trie);
 
-	if (!(entry & TRIE_CHILD))
-		return entry;
-	entry = trie->entries[(entry & ~TRIE_CHILD) + addr[1]];
+/* What the first two bytes of an address say: a value, or TRIE_CHILD and the way on. */
+static inline uint32_t trie_begin(const struct trie *trie, uint8_t byte0, uint8_t byte1)
+{
+	return trie->entries[trie->root[byte0] + byte1];
+}
+
+/* The value, from what trie_begin() gave.  addr: network order, 4 or 16 bytes, as the family has it. */
+static inline uint32_t trie_finish(const struct trie *trie, uint32_t entry, const uint8_t *addr)
+{
 	for (unsigned i = 2; __builtin_expect(entry & TRIE_CHILD, 0); i++) {
 		entry = trie->entries[(entry & ~TRIE_CHILD) + (addr[i] >> 4)];
 		if (!(entry & TRIE_CHILD))
@@ -59,6 +68,11 @@ static inline uint32_t trie_lookup(const struct trie *trie, const uint8_t *addr)
 		entry = trie->entries[(entry & ~TRIE_CHILD) + (addr[i] & 15)];
 	}
 	return entry;
+}
+
+static inline uint32_t trie_lookup(const struct trie *trie, const uint8_t *addr)
+{
+	return trie_finish(trie, trie_begin(trie, addr[0], addr[1]), addr);
 }
 
 #endif

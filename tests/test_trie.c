@@ -113,6 +113,7 @@ static void compare_with_list(struct dice *d, unsigned bytes, bool is_or)
 	}
 	if (!is_or)
 		put_by_length(&trie, list, n);
+	assert_int_equal(trie_seal(&trie), 0);
 	for (unsigned i = 0; i < LOOKUPS; i++) {
 		throw_address(d, list, n, addr);
 		assert_int_equal(trie_lookup(&trie, addr), is_or ? list_or(list, n, start, addr)
@@ -146,6 +147,7 @@ static void empty_trie_gives_its_value_everywhere(void **state)
 
 	(void)state;
 	trie_init(&trie, 7);
+	assert_int_equal(trie_seal(&trie), 0);
 	for (unsigned i = 0; i < 256; i++) {
 		addr[0] = (uint8_t)i;
 		assert_int_equal(trie_lookup(&trie, addr), 7);
@@ -164,6 +166,7 @@ static void prefix_of_each_length_covers_exactly_its_addresses(void **state)
 		memset(s.addr, 0xa5, sizeof(s.addr)); // host bits are set: they must not matter
 		trie_init(&trie, 0);
 		assert_int_equal(trie_put_or(&trie, &s, 1), 0);
+		assert_int_equal(trie_seal(&trie), 0);
 		for (unsigned bit = 0; bit < 128; bit++) {
 			memcpy(addr, s.addr, sizeof(addr));
 			addr[bit / 8] ^= (uint8_t)(0x80 >> bit % 8);
@@ -186,8 +189,9 @@ static void trie_is_empty_again_after_fini(void **state)
 	trie_fini(&trie);
 	trie_fini(&trie);
 	trie_init(&trie, 0);
-	assert_int_equal(trie_lookup(&trie, s.addr), 0);
 	assert_int_equal(trie.n_entries, 0);
+	assert_int_equal(trie_seal(&trie), 0);
+	assert_int_equal(trie_lookup(&trie, s.addr), 0);
 	trie_fini(&trie);
 }
 
@@ -219,6 +223,7 @@ static void budget_of_entries_ends_what_would_grow_without_end(void **state)
 	trie.budget = &budget;
 	assert_in_range(hosts_taken(&trie, 10000), 100, 300);
 	assert_true(trie.n_entries <= 100000);
+	assert_int_equal(trie_seal(&trie), 0);		// not of the budget
 	assert_int_equal(trie_lookup(&trie, first), 1); // what was taken stays
 	assert_int_equal(trie_lookup(&trie, other), 0);
 	trie_fini(&trie);
