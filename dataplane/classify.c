@@ -243,39 +243,23 @@ static inline struct outcome outer_class(struct classifier *c, struct pkt *p)
 	return transport_class(c, p);
 }
 
-/* A header that is cut behind the IP header is for the matcher to judge: tcp_flags are then absent. */
-static inline struct outcome inner_class(struct pkt *p)
-{
-	int broken = headers_parse_inline(p->data, p->len, &p->h);
+/* Those of a burst that go on: their places. */
+struct survivors {
+	uint8_t at[BURST_MAX];
+	unsigned n;
+};
 
-	if (p->h.family != 0)
-		return as_class(CLASS_INNER);
-	return as_other(broken ? VERDICT_MALFORMED : VERDICT_OTHER);
-}
-
-static inline void pkt_swap(struct pkt *a, struct pkt *b)
-{
-	struct pkt kept = *a;
-
-	*a = *b;
-	*b = kept;
-}
-
-/* Book one outcome; p[i] moves to the front if it goes on.  Returns how many are there now. */
-static inline unsigned settle(struct pkt *p, unsigned i, unsigned n_on, struct outcome outcome,
-			      struct tally *tally)
+/* Book one outcome. */
+static inline void settle(struct pkt *p, unsigned i, struct survivors *on, struct outcome outcome,
+			  struct tally *tally)
 {
 	p[i].class_ = outcome.class_;
-	if (outcome.verdict == GOES_ON) {
-		if (i != n_on)
-			pkt_swap(&p[i], &p[n_on]);
-		return n_on + 1;
-	}
-	if (outcome.verdict == HELD)
+	if (outcome.verdict == GOES_ON)
+		on->at[on->n++] = (uint8_t)i;
+	else if (outcome.verdict == HELD)
 		tally->n_held++;
 	else
 		tally->verdicts[outcome.verdict]++;
-	return n_on;
 }
 
 static inline void prefetch(const struct pkt *p, unsigned i, unsigned n)
@@ -289,7 +273,7 @@ unsigned classify_outer_burst(struct classifier *c, struct pkt *p, unsigned n, s
 {
 	/* The row behind the last class takes what the hooks count later: held segments. */
 	uint64_t counts[CLASS_COUNT + 1] = {0};
-	unsigned n_on = 0;
+	struct survivors on = {.n = 0};
 
 	for (unsigned i = 0; i < n; i++) {
 		struct outcome outcome;
@@ -297,26 +281,13 @@ unsigned classify_outer_burst(struct classifier *c, struct pkt *p, unsigned n, s
 		prefetch(p, i, n);
 		outcome = outer_class(c, &p[i]);
 		counts[outcome.verdict == HELD ? CLASS_COUNT : outcome.class_]++;
-		n_on = settle(p, i, n_on, outcome, tally);
+		settle(p, i, &on, outcome, tally);
 	}
 	for (unsigned i = 0; i < CLASS_COUNT; i++)
 		n_class[i] += counts[i];
-	return n_on;
-}
-
-unsigned classify_inner_burst(struct classifier *c, struct pkt *p, unsigned n, struct tally *tally,
-			      uint64_t *n_class)
-{
-	unsigned n_on = 0;
-
-	(void)c;
-	for (unsigned i = 0; i < n; i++) {
-		prefetch(p, i, n);
-		n_on = settle(p, i, n_on, inner_class(&p[i]), tally);
-	}
-	n_class[CLASS_INNER] += n_on;
-	n_class[CLASS_OTHER] += n - n_on;
-	return n_on;
+	if (on.n < n)
+		pkt_gather(p, on.at, on.n);
+	return on.n;
 }
 
 void classifier_age(struct classifier *c, uint64_t now_ns)

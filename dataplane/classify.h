@@ -79,16 +79,11 @@ void classifier_set_endpoints(struct classifier *classifier, const struct ovpn_e
 /* Parse and classify a burst of frames from a port of role outer.  Survivors (ESP, IKE, OVPN) move
  * to the front, in order; the rest gets its verdict in `tally` here (held ones in n_held).
  * `n_class[CLASS_COUNT]` counts every packet by class, survivors included, held ones not.
- * A packet that leaves the array is freed by nobody here: see `settled`.
  * Returns how many go on.
  * The order of p[0..n) after the call: survivors, then the settled ones: all n are still there, so
  * that the worker frees them in one sweep.
  */
 unsigned classify_outer_burst(struct classifier *classifier, struct pkt *p, unsigned n,
-			      struct tally *tally, uint64_t *n_class);
-
-/* The same for a port of role inner: every IP packet is CLASS_INNER, anything else OTHER. */
-unsigned classify_inner_burst(struct classifier *classifier, struct pkt *p, unsigned n,
 			      struct tally *tally, uint64_t *n_class);
 
 /* Age the tables; call between bursts, `now_ns` on the packets' timeline.  Cheap when nothing is due. */

@@ -53,6 +53,15 @@ static inline uint32_t load_be32(const uint8_t *at)
 	return __builtin_bswap32(v);
 }
 
+/* Four bytes as they lie, the first lowest. */
+static inline uint32_t load_raw32(const uint8_t *at)
+{
+	uint32_t v;
+
+	memcpy(&v, at, sizeof(v));
+	return v;
+}
+
 /* What the fast path has to know of a protocol.  `lie_at`: where in the frame two bytes must be at
  * least `lie_least`, or the header lies: UDP's length, TCP's data offset.  A protocol that is not for
  * the fast path asks more of its EtherType than 0x0800 can give.

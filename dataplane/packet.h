@@ -1,6 +1,6 @@
 /* packet.h - one packet on its way through a worker.
  *
- * Flow:    rx.c or capture_file.c fills the first block, classify.c the second, match.c `wanted`.
+ * Flow:    rx.c or capture_file.c fills the first block, classify.c or inner.c the second.
  * Threads: owned by one worker for the length of a burst.
  * Memory:  borrows `data`; nothing is copied before record.c.
  * Units:   lengths in bytes; addresses stay in the frame, network order; ports in host order.
@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "filters/limits.h"
 
@@ -20,8 +21,13 @@ enum pkt_flags {
 	PKT_HAS_TCP_FLAGS = 2,	// tcp_flags is from a whole TCP header
 	PKT_FRAGMENT_FIRST = 4, // offset 0, more to come
 	PKT_FRAGMENT_LATER = 8, // offset > 0: no ports of its own
-	PKT_LATE = 16,		// released from the OpenVPN flow table: earlier than its neighbours
 };
+
+/* Released from the OpenVPN flow table: earlier than its neighbours. */
+enum { PKT_LATE = 1 };
+
+/* Where port and class lie in a packet's fate. */
+enum fate_shift { FATE_PORT = 8, FATE_CLASS = 24 };
 
 /* What the headers say.  Filled by headers_parse(); valid if family != 0. */
 struct headers {
@@ -45,12 +51,31 @@ struct pkt {
 	uint64_t time_ns;    // the timeline of the source's clock; never decreasing within a worker
 	void *owner;	     // mbuf, or whatever the source frees
 
-	/* From classify.c. */
-	struct headers h;
-	uint8_t class_; // enum pkt_class
-	uint8_t flags;	// PKT_LATE
-	uint8_t port;	// index of the capture port
-	uint8_t wanted; // one bit a capture slot, from match.c
+	/* From the worker, classify.c and the stage that matches. */
+	union {
+		struct {
+			uint8_t wanted; // one bit a capture slot
+			uint8_t port;	// index of the capture port
+			uint8_t flags;	// PKT_LATE
+			uint8_t class_; // enum pkt_class
+		};
+		uint32_t fate; // the four at once, `wanted` lowest: as struct record has them
+	};
+	struct headers h; // of outer packets, and of inner ones that are not plain (inner.c)
 };
+
+/* Bring the n packets at at[0] < at[1] < ... to the front, in order; those that were there go behind. */
+static inline void pkt_gather(struct pkt *p, const uint8_t *at, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct pkt kept;
+
+		if (at[i] == i)
+			continue;
+		memcpy(&kept, &p[i], sizeof(kept));
+		memcpy(&p[i], &p[at[i]], sizeof(kept));
+		memcpy(&p[at[i]], &kept, sizeof(kept));
+	}
+}
 
 #endif

@@ -44,13 +44,16 @@ static inline uint64_t record_bytes(uint32_t caplen)
  */
 static inline void record_copy(uint8_t *dst, const uint8_t *src, uint32_t n)
 {
+	uint8_t *end = dst + n;
+	const uint8_t *src_end = src + n;
+
 	if (__builtin_expect(n < 32, 0)) {
 		memcpy(dst, src, n);
 		return;
 	}
-	for (uint32_t i = 0; i + 32 < n; i += 32)
-		memcpy(dst + i, src + i, 32);
-	memcpy(dst + n - 32, src + n - 32, 32);
+	for (const uint8_t *last = src_end - 32; src < last; src += 32, dst += 32)
+		memcpy(dst, src, 32);
+	memcpy(end - 32, src_end - 32, 32);
 }
 
 #endif

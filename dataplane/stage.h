@@ -1,6 +1,7 @@
-/* stage.h - the stages behind classify: match and record.
+/* stage.h - the stages beside and behind classify.
  *
- * Flow:    classify -> match -> record.  worker.c alone knows the order.
+ * Flow:    outer ports: classify -> match -> record; inner ports: inner -> record.  worker.c alone
+ *          knows the order.
  * Threads: the owning worker.
  */
 #ifndef GATECAP_DATAPLANE_STAGE_H
@@ -15,11 +16,42 @@
 #include "dataplane/verdict.h"
 #include "filters/matcher.h"
 
-/* Set `wanted` of each packet.  Survivors (wanted by some capture) to the front, the rest behind them
- * with verdict NOT_MATCHED.  Inner fragments inherit the verdict of their first through `fragments`.
+/* What the matcher looks at; valid as long as the headers. */
+static inline struct match_key match_key_of(const struct headers *h)
+{
+	return (struct match_key){
+		.src = h->src,
+		.dst = h->dst,
+		.family = h->family,
+		.protocol = h->protocol,
+		.tcp_flags = h->tcp_flags,
+		.has_ports = h->flags & PKT_HAS_PORTS,
+		.has_tcp_flags = h->flags & PKT_HAS_TCP_FLAGS,
+		.sport = h->sport,
+		.dport = h->dport,
+	};
+}
+
+/* Set `wanted` of each outer packet; each has a class.  Survivors (wanted by some capture) to the front,
+ * the rest behind them with verdict NOT_MATCHED.
  */
-unsigned match_burst(const struct matcher *matcher, struct fragment_table *fragments, struct pkt *p,
-		     unsigned n, struct tally *tally);
+unsigned match_outer_burst(const struct matcher *matcher, struct pkt *p, unsigned n,
+			   struct tally *tally);
+
+/* What inner_burst() needs, all borrowed. */
+struct inner_stage {
+	const struct matcher *matcher;	  // NULL: no capture runs, nothing survives
+	struct fragment_table *fragments; // later ones inherit the verdict of their first
+	struct tally *tally;
+	uint64_t *n_class; // counted by class
+	uint8_t port;	   // that the frames come from
+};
+
+/* Class, port and `wanted` of n <= BURST_MAX frames of an inner port: every IP packet is INNER, the rest is
+ * OTHER or MALFORMED.  Survivors to the front, in order, the rest behind them with their verdicts.
+ * Proof: tests/test_inner.c against headers_parse() and match_inner().
+ */
+unsigned inner_burst(const struct inner_stage *stage, struct pkt *p, unsigned n);
 
 struct recorder {
 	struct ring_writer ring;

@@ -83,16 +83,7 @@ static void count_held(struct worker *w, uint8_t captures, unsigned port, int ch
 static uint64_t hold_wanted(void *ctx, const struct pkt *p)
 {
 	struct worker *w = ctx;
-	struct match_key key = {
-		.src = p->h.src,
-		.dst = p->h.dst,
-		.family = p->h.family,
-		.protocol = p->h.protocol,
-		.has_ports = p->h.flags & PKT_HAS_PORTS,
-		.sport = p->h.sport,
-		.dport = p->h.dport,
-	};
-
+	struct match_key key = match_key_of(&p->h);
 	uint8_t wanted = w->slots != 0 ? match_outer(w->matcher, TRACE_OVPN, &key) : 0;
 	union ticket ticket;
 
@@ -314,6 +305,28 @@ static void show_classes(struct worker *w, unsigned port)
 	memset(w->n_class, 0, sizeof(w->n_class));
 }
 
+static unsigned judge_inner(struct worker *w, struct pkt *p, unsigned n, unsigned port)
+{
+	const struct inner_stage stage = {.matcher = w->slots != 0 ? w->matcher : NULL,
+					  .fragments = w->fragments,
+					  .tally = &w->tally,
+					  .n_class = w->n_class,
+					  .port = (uint8_t)port};
+
+	return inner_burst(&stage, p, n);
+}
+
+static unsigned judge_outer(struct worker *w, struct pkt *p, unsigned n, unsigned port)
+{
+	for (unsigned i = 0; i < n; i++)
+		p[i].fate = port << FATE_PORT;
+	n = classify_outer_burst(w->classifier, p, n, &w->tally, w->n_class);
+	if (w->slots != 0)
+		return match_outer_burst(w->matcher, p, n, &w->tally);
+	w->tally.verdicts[VERDICT_NOT_MATCHED] += n;
+	return 0;
+}
+
 void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port, bool inner)
 {
 	unsigned n;
@@ -323,20 +336,8 @@ void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port,
 	look_for_matcher(w);
 	mark = audit_before(&w->audit, w->recorder.shared, &w->tally, port);
 	show_received(w, n_in, port);
-	for (unsigned i = 0; i < n_in; i++) {
-		p[i].port = (uint8_t)port;
-		p[i].flags = 0;
-	}
-	if (inner)
-		n = classify_inner_burst(w->classifier, p, n_in, &w->tally, w->n_class);
-	else
-		n = classify_outer_burst(w->classifier, p, n_in, &w->tally, w->n_class);
-	if (w->slots == 0) {
-		w->tally.verdicts[VERDICT_NOT_MATCHED] += n;
-	} else {
-		n = match_burst(w->matcher, w->fragments, p, n, &w->tally);
-		record_burst(&w->recorder, p, n, &w->tally);
-	}
+	n = inner ? judge_inner(w, p, n_in, port) : judge_outer(w, p, n_in, port);
+	record_burst(&w->recorder, p, n, &w->tally);
 	w->n_received += n_in;
 	assert(tally_total(&w->tally) == w->n_received);
 	show_classes(w, port);

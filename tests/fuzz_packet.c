@@ -14,6 +14,7 @@
 
 #include "dataplane/classify.h"
 #include "dataplane/headers_fast.h"
+#include "dataplane/stage.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -127,8 +128,15 @@ static void bursts_run(struct classifier *c, struct pkt *p, const uint8_t *roles
 		for (to = from; to < n && roles[to] == roles[from]; to++)
 			check_headers(p[to].data, p[to].len);
 		latest_ns = p[to - 1].time_ns;
-		run->n_survivors += (roles[from] ? classify_inner_burst : classify_outer_burst)(
-			c, p + from, to - from, &run->tally, run->n_class);
+		if (roles[from]) {
+			const struct inner_stage stage = {.tally = &run->tally,
+							  .n_class = run->n_class};
+
+			run->n_survivors += inner_burst(&stage, p + from, to - from);
+		} else {
+			run->n_survivors += classify_outer_burst(c, p + from, to - from,
+								 &run->tally, run->n_class);
+		}
 		run->n_in += to - from;
 		balance(run);
 		classifier_age(c, latest_ns);

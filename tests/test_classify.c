@@ -347,31 +347,6 @@ static void fragments_of_esp_behind_ah_are_esp(void **state)
 	}
 }
 
-static void inner_port_takes_every_ip_packet(void **state)
-{
-	struct fixture *f = *state;
-	struct build frames[4] = {{{0}}};
-	struct pkt p[5] = {0};
-
-	frames[0] = transport(V4, 17, 4500, 4500, "", 0);
-	frames[1] = transport(V6, 50, 0, 0, "", 0);
-	frames[2] = transport(V4, 6, 1, 2, "", 0);
-	put_ether(&frames[3], 0x0806);
-	put_zeros(&frames[3], 28);
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = (struct pkt){.data = frames[i].bytes, .len = frames[i].len};
-	p[2].len -= 7; // a cut TCP header
-	p[4] = (struct pkt){.data = frames[0].bytes, .len = 30};
-	assert_int_equal(classify_inner_burst(f->classifier, p, 5, &f->tally, f->n_class), 3);
-	for (unsigned i = 0; i < 3; i++)
-		assert_int_equal(p[i].class_, CLASS_INNER);
-	assert_int_equal(p[2].h.flags, PKT_HAS_PORTS);
-	assert_int_equal(f->tally.verdicts[VERDICT_OTHER], 1);
-	assert_int_equal(f->tally.verdicts[VERDICT_MALFORMED], 1);
-	assert_int_equal(f->n_class[CLASS_INNER], 3);
-	assert_int_equal(f->n_class[CLASS_OTHER], 2);
-}
-
 static void burst_moves_survivors_to_the_front_in_order_and_keeps_the_rest(void **state)
 {
 	struct fixture *f = *state;
@@ -407,7 +382,6 @@ static void empty_burst_changes_nothing(void **state)
 	struct fixture *f = *state;
 
 	assert_int_equal(classify_outer_burst(f->classifier, NULL, 0, &f->tally, f->n_class), 0);
-	assert_int_equal(classify_inner_burst(f->classifier, NULL, 0, &f->tally, f->n_class), 0);
 	assert_int_equal(tally_total(&f->tally), 0);
 	assert_true(classifier_oldest_held_ns(f->classifier) == UINT64_MAX);
 }
@@ -659,7 +633,6 @@ int main(void)
 		T(first_fragment_is_forgotten_after_30_seconds),
 		T(first_fragment_with_a_cut_header_makes_the_later_ones_other),
 		T(fragments_of_esp_behind_ah_are_esp),
-		T(inner_port_takes_every_ip_packet),
 		T(burst_moves_survivors_to_the_front_in_order_and_keeps_the_rest),
 		T(empty_burst_changes_nothing),
 		T(shared_endpoint_holds_then_counts_each_segment_once),
