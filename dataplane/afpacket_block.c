@@ -108,7 +108,6 @@ unsigned afpacket_block_read(struct afpacket_block *block, struct pkt *p, unsign
 		__builtin_prefetch(block->next);
 		restore(h, block->has_ethernet, &p[i]);
 		p[i].time_ns = time_ns < first_ns ? first_ns : time_ns;
-		p[i].owner = NULL;
 		first_ns = p[i].time_ns + 1;
 	}
 	block->n_left -= n;

@@ -80,8 +80,7 @@ void classifier_set_endpoints(struct classifier *classifier, const struct ovpn_e
  * to the front, in order; the rest gets its verdict in `tally` here (held ones in n_held).
  * `n_class[CLASS_COUNT]` counts every packet by class, survivors included, held ones not.
  * Returns how many go on.
- * The order of p[0..n) after the call: survivors, then the settled ones: all n are still there, so
- * that the worker frees them in one sweep.
+ * What lies behind them in p is nobody's: frames are given back by rx_free(), which has its own list.
  */
 unsigned classify_outer_burst(struct classifier *classifier, struct pkt *p, unsigned n,
 			      struct tally *tally, uint64_t *n_class);

@@ -230,6 +230,8 @@ static inline void judge(const struct inner_stage *s, struct pkt *p, unsigned n,
 
 	if (s->matcher != NULL)
 		match_lanes(s->matcher, &lanes, masks);
+	else
+		memset(masks, 0, LANES * sizeof(*masks));
 	for (; __builtin_expect(slow != 0, 0); slow &= slow - 1) {
 		unsigned i = (unsigned)__builtin_ctz(slow);
 
@@ -268,7 +270,7 @@ static __attribute__((noinline)) void gather(struct pkt *p, uint64_t wanted)
 
 unsigned inner_burst(const struct inner_stage *s, struct pkt *p, unsigned n)
 {
-	alignas(v8) uint32_t masks[BURST_MAX] = {0};
+	alignas(v8) uint32_t masks[BURST_MAX];
 	unsigned n_other = 0, n_wanted;
 	uint64_t wanted = 0;
 

@@ -121,7 +121,7 @@ static unsigned poll_queues(struct thread *thread)
 		if (n == 0)
 			continue;
 		worker_burst(thread->worker, p, n, q->port, q->is_inner);
-		rx_free(q, p, n);
+		rx_free(q);
 		total += n;
 	}
 	return total;

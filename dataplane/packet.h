@@ -49,7 +49,6 @@ struct pkt {
 	uint32_t len;	     // bytes readable at data
 	uint32_t wire_len;   // original length, >= len
 	uint64_t time_ns;    // the timeline of the source's clock; never decreasing within a worker
-	void *owner;	     // mbuf, or whatever the source frees
 
 	/* From the worker, classify.c and the stage that matches. */
 	union {
@@ -64,18 +63,12 @@ struct pkt {
 	struct headers h; // of outer packets, and of inner ones that are not plain (inner.c)
 };
 
-/* Bring the n packets at at[0] < at[1] < ... to the front, in order; those that were there go behind. */
+/* Bring the n packets at at[0] < at[1] < ... to the front, in order; what was there is gone. */
 static inline void pkt_gather(struct pkt *p, const uint8_t *at, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++) {
-		struct pkt kept;
-
-		if (at[i] == i)
-			continue;
-		memcpy(&kept, &p[i], sizeof(kept));
-		memcpy(&p[i], &p[at[i]], sizeof(kept));
-		memcpy(&p[at[i]], &kept, sizeof(kept));
-	}
+	for (unsigned i = 0; i < n; i++)
+		if (at[i] != i)
+			memcpy(&p[i], &p[at[i]], sizeof(p[i]));
 }
 
 #endif

@@ -321,7 +321,6 @@ unsigned pcap_source_burst(struct pcap_source *source, unsigned q, struct pkt *p
 		p[n].len = frame->len;
 		p[n].wire_len = frame->wire_len;
 		p[n].time_ns = due_ns;
-		p[n].owner = NULL;
 		queue->next++;
 		n++;
 	}

@@ -409,11 +409,11 @@ static void gather_segments(struct rte_mbuf *m)
 
 static unsigned device_burst(struct rx_queue *q, struct pkt *p, unsigned max)
 {
-	struct rte_mbuf *mbufs[BURST_MAX];
+	struct rte_mbuf **mbufs = q->lent;
+	unsigned n = rte_eth_rx_burst(q->device, q->queue, mbufs, (uint16_t)max);
 	uint64_t now_ns;
-	unsigned n;
 
-	n = rte_eth_rx_burst(q->device, q->queue, mbufs, (uint16_t)max);
+	q->n_lent = (uint16_t)n;
 	if (n == 0)
 		return 0;
 	now_ns = clock_now_ns(q->time->clock);
@@ -429,7 +429,6 @@ static unsigned device_burst(struct rx_queue *q, struct pkt *p, unsigned max)
 		p[i].len = rte_pktmbuf_data_len(m);
 		p[i].wire_len = rte_pktmbuf_pkt_len(m);
 		p[i].time_ns = now_ns + i;
-		p[i].owner = m;
 	}
 	return n;
 }
@@ -452,18 +451,13 @@ unsigned rx_burst(struct rx_queue *q, struct pkt *p, unsigned max)
 	return n;
 }
 
-void rx_free(struct rx_queue *q, struct pkt *p, unsigned n)
+void rx_free(struct rx_queue *q)
 {
-	struct rte_mbuf *mbufs[BURST_MAX];
-
 	if (q->pcap != NULL)
 		return; // lent from the file
 	if (q->afpacket != NULL) {
 		afpacket_source_free(q->afpacket, q->queue);
 		return;
 	}
-	assert(n <= BURST_MAX);
-	for (unsigned i = 0; i < n; i++)
-		mbufs[i] = p[i].owner;
-	rte_pktmbuf_free_bulk(mbufs, n);
+	rte_pktmbuf_free_bulk(q->lent, q->n_lent);
 }

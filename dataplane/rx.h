@@ -40,6 +40,7 @@ struct rx_time {
 
 struct afpacket_source;
 struct pcap_source;
+struct rte_mbuf;
 struct rx;
 
 /* What a worker needs to poll one queue.  Plain memory of the caller. */
@@ -50,6 +51,8 @@ struct rx_queue {
 	uint16_t device, queue;		  // of EAL; queue also of the others
 	uint8_t port;			  // index of the capture port
 	bool is_inner;
+	uint16_t n_lent; // by a device
+	struct rte_mbuf *lent[BURST_MAX];
 };
 
 /* Open all ports of the command line; EAL is up.  Gives *out, or -errno and a sentence. */
@@ -73,7 +76,7 @@ void rx_read_ports(struct rx *rx, struct port_shared *ports);
 /* Fill the first block of up to max (<= BURST_MAX) packets. */
 unsigned rx_burst(struct rx_queue *q, struct pkt *p, unsigned max);
 
-/* Give all n back, in any order. */
-void rx_free(struct rx_queue *q, struct pkt *p, unsigned n);
+/* Give back what the last rx_burst() lent. */
+void rx_free(struct rx_queue *q);
 
 #endif

@@ -32,8 +32,8 @@ static inline struct match_key match_key_of(const struct headers *h)
 	};
 }
 
-/* Set `wanted` of each outer packet; each has a class.  Survivors (wanted by some capture) to the front,
- * the rest behind them with verdict NOT_MATCHED.
+/* Set `wanted` of each outer packet; each has a class.  Survivors (wanted by some capture) to the front;
+ * the rest gets verdict NOT_MATCHED.
  */
 unsigned match_outer_burst(const struct matcher *matcher, struct pkt *p, unsigned n,
 			   struct tally *tally);
@@ -48,7 +48,7 @@ struct inner_stage {
 };
 
 /* Class, port and `wanted` of n <= BURST_MAX frames of an inner port: every IP packet is INNER, the rest is
- * OTHER or MALFORMED.  Survivors to the front, in order, the rest behind them with their verdicts.
+ * OTHER or MALFORMED.  Survivors to the front, in order; the rest gets its verdicts.
  * Proof: tests/test_inner.c against headers_parse() and match_inner().
  */
 unsigned inner_burst(const struct inner_stage *stage, struct pkt *p, unsigned n);

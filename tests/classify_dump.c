@@ -40,11 +40,20 @@ static void *need(void *memory)
 	return memory;
 }
 
+/* The frame's number, which lies before its bytes. */
+static uint64_t row_of(const struct pkt *pkt)
+{
+	uint64_t row;
+
+	memcpy(&row, pkt->data - sizeof(row), sizeof(row));
+	return row;
+}
+
 /* A ticket is a frame number, so never 0. */
 static uint64_t hold_wanted(void *ctx, const struct pkt *pkt)
 {
 	struct dump *dump = ctx;
-	uint64_t ticket = (uint64_t)(uintptr_t)pkt->owner;
+	uint64_t ticket = row_of(pkt);
 
 	dump->rows[ticket - 1].held = true;
 	return ticket;
@@ -77,7 +86,7 @@ static void burst_run(struct dump *dump)
 
 	dump->tally.verdicts[VERDICT_NOT_MATCHED] += n_on;
 	for (unsigned i = 0; i < dump->n_burst; i++) {
-		struct row *row = &dump->rows[(uintptr_t)dump->burst[i].owner - 1];
+		struct row *row = &dump->rows[row_of(&dump->burst[i]) - 1];
 
 		row->h = dump->burst[i].h;
 		if (!row->held)
@@ -92,7 +101,8 @@ static void burst_run(struct dump *dump)
 /* Files are not always in order; a worker's timeline is. */
 static void frame_add(struct dump *dump, const struct file_frame *frame)
 {
-	uint8_t *copy = need(malloc(frame->len + 1));
+	uint64_t number = dump->n + 1;
+	uint8_t *copy = need(malloc(sizeof(number) + frame->len + 1));
 
 	if (dump->n == dump->room) {
 		dump->room = dump->room * 2 + 1024;
@@ -101,14 +111,14 @@ static void frame_add(struct dump *dump, const struct file_frame *frame)
 	dump->rows[dump->n++] = (struct row){0};
 	if (frame->time_ns > dump->latest_ns)
 		dump->latest_ns = frame->time_ns;
-	memcpy(copy, frame->data, frame->len);
+	memcpy(copy, &number, sizeof(number));
+	memcpy(copy + sizeof(number), frame->data, frame->len);
 	dump->frames[dump->n_burst] = copy;
 	dump->burst[dump->n_burst++] = (struct pkt){
-		.data = copy,
+		.data = copy + sizeof(number),
 		.len = frame->len,
 		.wire_len = frame->wire_len,
 		.time_ns = dump->latest_ns,
-		.owner = (void *)(uintptr_t)dump->n, // NOLINT: a number, never followed
 	};
 	if (dump->n_burst == BURST_MAX)
 		burst_run(dump);

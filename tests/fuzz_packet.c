@@ -82,7 +82,8 @@ static void check_headers(const uint8_t *data, uint32_t len)
 }
 
 /* Copies, each allocated to its byte, so that a read beyond one is seen. */
-static unsigned packets_of(const uint8_t *data, size_t size, struct pkt *p, uint8_t *roles)
+static unsigned packets_of(const uint8_t *data, size_t size, struct pkt *p, uint8_t *roles,
+			   uint8_t **copies)
 {
 	uint64_t time_ns = 0;
 	unsigned n = 0;
@@ -100,8 +101,8 @@ static unsigned packets_of(const uint8_t *data, size_t size, struct pkt *p, uint
 		p[n++] = (struct pkt){.data = copy,
 				      .len = (uint32_t)len,
 				      .wire_len = (uint32_t)len,
-				      .time_ns = time_ns,
-				      .owner = copy};
+				      .time_ns = time_ns};
+		copies[n - 1] = copy;
 		data += HEAD_BYTES + len;
 		size -= HEAD_BYTES + len;
 	}
@@ -191,7 +192,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static struct run run;
 	struct pkt p[PACKETS_MAX];
 	uint8_t roles[PACKETS_MAX];
-	unsigned n = packets_of(data, size, p, roles);
+	uint8_t *copies[PACKETS_MAX];
+	unsigned n = packets_of(data, size, p, roles, copies);
 
 	if (n == 0)
 		return 0;
@@ -203,6 +205,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bursts_run(forever.classifier, p, roles, n, &run);
 	finish(forever.classifier, &run);
 	for (unsigned i = 0; i < n; i++)
-		free(p[i].owner);
+		free(copies[i]);
 	return 0;
 }

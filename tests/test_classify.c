@@ -347,7 +347,7 @@ static void fragments_of_esp_behind_ah_are_esp(void **state)
 	}
 }
 
-static void burst_moves_survivors_to_the_front_in_order_and_keeps_the_rest(void **state)
+static void burst_moves_survivors_to_the_front_in_order(void **state)
 {
 	struct fixture *f = *state;
 	struct build on = transport(V4, 50, 0, 0, "xxxxxxxxxxxxxxxxxxxxxxxx", 24);
@@ -356,7 +356,7 @@ static void burst_moves_survivors_to_the_front_in_order_and_keeps_the_rest(void 
 	for (uint64_t pattern = 0; pattern < 4096; pattern++) {
 		struct tally tally = {0};
 		struct pkt p[12];
-		unsigned n_on, seen = 0;
+		unsigned n_on;
 
 		for (unsigned i = 0; i < 12; i++) {
 			struct build *b = pattern >> i & 1 ? &on : &off;
@@ -365,13 +365,11 @@ static void burst_moves_survivors_to_the_front_in_order_and_keeps_the_rest(void 
 		}
 		n_on = classify_outer_burst(f->classifier, p, 12, &tally, f->n_class);
 		assert_int_equal(n_on, __builtin_popcountll(pattern));
-		for (unsigned i = 0; i < 12; i++) {
-			assert_int_equal(p[i].class_, i < n_on ? CLASS_ESP : CLASS_OTHER);
-			if (i > 0 && i < n_on)
-				assert_true(p[i - 1].wire_len < p[i].wire_len);
-			seen |= 1u << p[i].wire_len;
+		for (unsigned i = 0; i < n_on; i++) {
+			assert_int_equal(p[i].class_, CLASS_ESP);
+			assert_true(pattern >> p[i].wire_len & 1);
+			assert_true(i == 0 || p[i - 1].wire_len < p[i].wire_len);
 		}
-		assert_int_equal(seen, 0xfff);
 		assert_int_equal(tally_total(&tally), 12 - n_on);
 	}
 	assert_int_equal(f->n_class[CLASS_ESP] + f->n_class[CLASS_OTHER], 4096 * 12);
@@ -633,7 +631,7 @@ int main(void)
 		T(first_fragment_is_forgotten_after_30_seconds),
 		T(first_fragment_with_a_cut_header_makes_the_later_ones_other),
 		T(fragments_of_esp_behind_ah_are_esp),
-		T(burst_moves_survivors_to_the_front_in_order_and_keeps_the_rest),
+		T(burst_moves_survivors_to_the_front_in_order),
 		T(empty_burst_changes_nothing),
 		T(shared_endpoint_holds_then_counts_each_segment_once),
 		T(later_fragment_of_an_undecided_flow_is_other),

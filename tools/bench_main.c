@@ -93,7 +93,7 @@ static int poll_source(void *arg)
 		if (n > 0) {
 			if (run->worker != NULL)
 				worker_burst(run->worker, p, n, 0, true);
-			bench_source_return(&run->source, p, n);
+			bench_source_return(&run->source);
 			run->n_pkts += n;
 		}
 		if (run->worker != NULL && (n == 0 || pass % 64 == 0))

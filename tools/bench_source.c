@@ -116,16 +116,12 @@ int bench_source_device(struct bench_source *source, uint16_t device)
 	return 0;
 }
 
-void bench_source_return(struct bench_source *source, struct pkt *p, unsigned n)
+void bench_source_return(struct bench_source *source)
 {
-	struct rte_mbuf *mbufs[BURST_MAX];
+	struct rx_queue *q = &source->queue;
 
-	if (!source->puts_back) {
-		rx_free(&source->queue, p, n);
-		return;
-	}
-	for (unsigned i = 0; i < n; i++)
-		mbufs[i] = p[i].owner;
-	if (rte_eth_tx_burst(source->device, 0, mbufs, (uint16_t)n) != n)
+	if (!source->puts_back)
+		rx_free(q);
+	else if (rte_eth_tx_burst(source->device, 0, q->lent, q->n_lent) != q->n_lent)
 		(void)fprintf(stderr, "The bench port lost frames of its own.\n");
 }

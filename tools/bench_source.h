@@ -40,6 +40,6 @@ static inline unsigned bench_source_rx(struct bench_source *source, struct pkt *
 }
 
 /* Give n frames back, the way the source wants it. */
-void bench_source_return(struct bench_source *source, struct pkt *p, unsigned n);
+void bench_source_return(struct bench_source *source);
 
 #endif
