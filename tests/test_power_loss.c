@@ -169,8 +169,8 @@ static uint32_t find_places(const struct rig *rig, uint32_t segment_bytes, size_
 			at += sizeof(stored) + stored.caplen;
 			assert_true(n < ITEMS_MAX);
 			places[n].segment = (uint32_t)((op->at + at - 1) / segment_bytes);
-			places[n].end = (uint32_t)(op->at + at - (uint64_t)places[n].segment *
-									  segment_bytes);
+			places[n].end = (uint32_t)(op->at + at -
+						   (uint64_t)places[n].segment * segment_bytes);
 			if (n >= n_items)
 				n_items = n + 1;
 		}
@@ -208,12 +208,12 @@ static void owe(const struct rig *rig, size_t op, struct promise *promise)
 		uint64_t from = (uint64_t)places[n].segment * segment_bytes;
 
 		// All of the segment that the sync covers, or nothing.
-		for (last = n; last + 1 < sync->n_items &&
-			       places[last + 1].segment == places[n].segment;)
+		for (last = n;
+		     last + 1 < sync->n_items && places[last + 1].segment == places[n].segment;)
 			last++;
 		for (uint32_t i = n; i <= last; i++)
-			promise->is_owed[i] = !is_written_over(rig, from, places[last].end,
-							       sync->end_op, op);
+			promise->is_owed[i] =
+				!is_written_over(rig, from, places[last].end, sync->end_op, op);
 	}
 }
 
@@ -289,8 +289,8 @@ static void recover(struct rig *rig, const struct promise *promise, unsigned *n_
 static void lose_power_after(struct rig *rig, size_t n, uint32_t unit_bytes)
 {
 	struct disk_crash *crash = disk_crash_open(&rig->trace, n, unit_bytes);
-	bool is_whole = disk_crash_images(crash) <=
-			(is_long() ? EXHAUSTIVE_MAX_LONG : EXHAUSTIVE_MAX);
+	bool is_whole =
+		disk_crash_images(crash) <= (is_long() ? EXHAUSTIVE_MAX_LONG : EXHAUSTIVE_MAX);
 	unsigned n_samples = is_long() ? SAMPLES_LONG : SAMPLES;
 	struct disk_image image = {0};
 	unsigned n_exported = 0;
