@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "control/capture_state.h"
 #include "control/captures_internal.h"
 #include "control/secret.h"
 #include "filters/log.h"
@@ -436,10 +437,340 @@ static void capture_is_restored_from_every_image_of_its_files(void **state)
 	rig_close(&rig);
 }
 
+/* ---- file by file ---- */
+
+enum damage { EMPTY, TORN, ZEROS, NOTES, DAMAGES };
+
+static const char notes[] = "My notes.\n";
+
+/* What a file holds (malloc). */
+static char *bytes_of(const struct rig *rig, const char *ending, size_t *n)
+{
+	char name[FILE_NAME_BYTES];
+	struct error err = {0};
+	char *bytes = captures_read_file(rig->state_fd, captures_file_name(rig->id, ending, name),
+					 1 << 20, n, &err);
+
+	if (bytes == NULL)
+		fail_msg("%s: %s", name, err.text);
+	return bytes;
+}
+
+static void put(const struct rig *rig, const char *ending, const char *bytes, size_t n)
+{
+	char name[FILE_NAME_BYTES];
+	int fd = openat(rig->state_fd, captures_file_name(rig->id, ending, name),
+			O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, bytes, n), n);
+	(void)close(fd);
+}
+
+static void damage_file(const struct rig *rig, const char *ending, enum damage damage)
+{
+	size_t n;
+	char *bytes = bytes_of(rig, ending, &n);
+
+	if (damage == ZEROS)
+		memset(bytes, 0, n);
+	if (damage == NOTES)
+		put(rig, ending, notes, sizeof(notes) - 1);
+	else
+		put(rig, ending, bytes, damage == EMPTY ? 0 : damage == TORN ? n / 2 : n);
+	free(bytes);
+}
+
+/* A capture that runs, with data, tally and SAS URL, when the power goes. */
+static void run_until_power_loss(struct rig *rig, const char *name)
+{
+	rig_open(rig, name);
+	start(rig);
+	run(rig);
+	disk_trace_stop();
+	gatecapd_kill(&rig->m);
+	gatecapd_open(rig, &rig->m, rig->state_fd, "another run");
+}
+
+/* All of it is there; its counters are those of so many thousands. */
+static void check_recovered(const struct rig *rig, unsigned thousands)
+{
+	const struct capture *c = rig->m.list;
+	const struct port_tally *base;
+
+	if (c == NULL)
+		fail_msg("lost: %s", said);
+	assert_int_equal(c->state, CAPTURE_RECOVERED);
+	check_data(rig, c, rig->n_synced);
+	base = &c->base.ports[0];
+	assert_int_equal(base->received - base->recorded, thousands * THOUSAND);
+}
+
+/* Another capture's file, whole, under this one's name. */
+static void put_other_capture(struct rig *rig, const char *ending)
+{
+	struct capture *other = capture_new("site-a");
+	char *text;
+
+	assert_string_not_equal(other->id, rig->id);
+	take_filter(other);
+	(void)strcpy(other->run, "one run");
+	other->n_saves = 1000;
+	other->state = CAPTURE_RUNNING;
+	other->slot = 3;
+	text = capture_state_text(other);
+	put(rig, ending, text, strlen(text));
+	free(text);
+	capture_free(other);
+}
+
+static void tally_after_power_loss(const char *name, enum damage damage)
+{
+	struct rig rig;
+
+	run_until_power_loss(&rig, name);
+	damage_file(&rig, "tally", damage);
+	captures_restore(&rig.m);
+	check_recovered(&rig, 0); // as ID.capture has it
+	assert_string_equal(rig.m.list->sas_url, url_1);
+	rig_close(&rig);
+}
+
+static void whole_tally_is_believed(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	run_until_power_loss(&rig, "whole_tally_is_believed");
+	captures_restore(&rig.m);
+	check_recovered(&rig, 3);
+	rig_close(&rig);
+}
+
+static void empty_tally_gives_what_was_synced(void **state)
+{
+	(void)state;
+	tally_after_power_loss("empty_tally_gives_what_was_synced", EMPTY);
+}
+
+static void torn_tally_gives_what_was_synced(void **state)
+{
+	(void)state;
+	tally_after_power_loss("torn_tally_gives_what_was_synced", TORN);
+	tally_after_power_loss("torn_tally_gives_what_was_synced", ZEROS);
+}
+
+static void foreign_tally_gives_what_was_synced(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	tally_after_power_loss("foreign_tally_gives_what_was_synced", NOTES);
+	run_until_power_loss(&rig, "foreign_tally_gives_what_was_synced");
+	put_other_capture(&rig, "tally");
+	captures_restore(&rig.m);
+	check_recovered(&rig, 0);
+	rig_close(&rig);
+}
+
+static void power_loss_costs_a_minute_of_counters_at_most(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	rig_open(&rig, "power_loss_costs_a_minute_of_counters_at_most");
+	start(&rig);
+	run(&rig);
+	rig.capture->synced_ns -= 59000000000;
+	save(&rig, 4, true);
+	rig.capture->synced_ns -= 1000000000;
+	save(&rig, 5, true);
+	save(&rig, 6, true);
+	disk_trace_stop();
+	gatecapd_kill(&rig.m);
+	damage_file(&rig, "tally", EMPTY);
+	gatecapd_open(&rig, &rig.m, rig.state_fd, "another run");
+	captures_restore(&rig.m);
+	check_recovered(&rig, 5);
+	rig_close(&rig);
+}
+
+/* It is said, nothing is touched, and with the right file in its place all is there again. */
+static void check_left_alone(struct rig *rig, const char *good, size_t n_good)
+{
+	size_t n_before, n_after;
+	char *before = bytes_of(rig, "capture", &n_before), *after;
+
+	captures_restore(&rig->m);
+	assert_null(rig->m.list);
+	assert_non_null(strstr(said, rig->id));
+	assert_non_null(strstr(said, "left alone"));
+	after = bytes_of(rig, "capture", &n_after);
+	assert_int_equal(n_after, n_before);
+	assert_memory_equal(after, before, n_before);
+	put(rig, "capture", good, n_good);
+	captures_restore(&rig->m);
+	check_recovered(rig, 3);
+	assert_string_equal(rig->m.list->sas_url, url_1);
+	free(before);
+	free(after);
+}
+
+static void capture_file_after_power_loss(const char *name, enum damage damage)
+{
+	struct rig rig;
+	char *good;
+	size_t n;
+
+	run_until_power_loss(&rig, name);
+	good = bytes_of(&rig, "capture", &n);
+	if (damage == DAMAGES)
+		put_other_capture(&rig, "capture");
+	else
+		damage_file(&rig, "capture", damage);
+	check_left_alone(&rig, good, n);
+	free(good);
+	rig_close(&rig);
+}
+
+static void empty_capture_file_is_said_and_costs_no_data(void **state)
+{
+	(void)state;
+	capture_file_after_power_loss("empty_capture_file_is_said_and_costs_no_data", EMPTY);
+}
+
+static void torn_capture_file_is_said_and_costs_no_data(void **state)
+{
+	(void)state;
+	capture_file_after_power_loss("torn_capture_file_is_said_and_costs_no_data", TORN);
+	capture_file_after_power_loss("torn_capture_file_is_said_and_costs_no_data", ZEROS);
+}
+
+static void foreign_capture_file_is_said_and_costs_no_data(void **state)
+{
+	(void)state;
+	capture_file_after_power_loss("foreign_capture_file_is_said_and_costs_no_data", NOTES);
+	capture_file_after_power_loss("foreign_capture_file_is_said_and_costs_no_data", DAMAGES);
+}
+
+static void sas_after_power_loss(const char *name, enum damage damage, const char *url)
+{
+	struct rig rig;
+
+	run_until_power_loss(&rig, name);
+	damage_file(&rig, "sas", damage);
+	captures_restore(&rig.m);
+	check_recovered(&rig, 3);
+	if (url == NULL)
+		assert_null(rig.m.list->sas_url);
+	else
+		assert_string_equal(rig.m.list->sas_url, url);
+	rig_close(&rig);
+}
+
+static void empty_sas_file_is_no_url(void **state)
+{
+	(void)state;
+	sas_after_power_loss("empty_sas_file_is_no_url", EMPTY, NULL);
+}
+
+/* Half a text is one: the storage, or its host's name, will be refused with a sentence. */
+static void torn_sas_file_costs_the_capture_nothing(void **state)
+{
+	char half[sizeof(url_1)];
+
+	(void)state;
+	(void)snprintf(half, sizeof(half), "%.*s", (int)(sizeof(url_1) - 1) / 2, url_1);
+	sas_after_power_loss("torn_sas_file_costs_the_capture_nothing", TORN, half);
+	sas_after_power_loss("torn_sas_file_costs_the_capture_nothing", ZEROS, NULL);
+}
+
+static void foreign_sas_file_costs_the_capture_nothing(void **state)
+{
+	char name[FILE_NAME_BYTES];
+	struct rig rig;
+
+	(void)state;
+	sas_after_power_loss("foreign_sas_file_costs_the_capture_nothing", NOTES, notes);
+	run_until_power_loss(&rig, "foreign_sas_file_costs_the_capture_nothing");
+	(void)captures_file_name(rig.id, "sas", name);
+	assert_int_equal(unlinkat(rig.state_fd, name, 0), 0);
+	assert_int_equal(mkdirat(rig.state_fd, name, 0700), 0);
+	captures_restore(&rig.m);
+	check_recovered(&rig, 3);
+	assert_null(rig.m.list->sas_url);
+	rig_close(&rig);
+}
+
+static void new_after_power_loss(const char *name, enum damage damage, const char *ending)
+{
+	struct stat st;
+	struct rig rig;
+	char *bytes, file[FILE_NAME_BYTES];
+	size_t n;
+
+	run_until_power_loss(&rig, name);
+	bytes = bytes_of(&rig, ending, &n);
+	put(&rig, "new", bytes, n);
+	damage_file(&rig, "new", damage);
+	free(bytes);
+	captures_restore(&rig.m);
+	check_recovered(&rig, 3);
+	(void)captures_file_name(rig.id, "new", file);
+	assert_int_equal(fstatat(rig.state_fd, file, &st, 0), -1);
+	rig_close(&rig);
+}
+
+static void empty_new_file_is_removed(void **state)
+{
+	(void)state;
+	new_after_power_loss("empty_new_file_is_removed", EMPTY, "capture");
+}
+
+static void torn_new_file_is_removed(void **state)
+{
+	(void)state;
+	new_after_power_loss("torn_new_file_is_removed", TORN, "capture");
+	new_after_power_loss("torn_new_file_is_removed", TORN, "sas");
+	new_after_power_loss("torn_new_file_is_removed", ZEROS, "capture");
+}
+
+static void foreign_new_file_is_removed_and_a_folder_stays(void **state)
+{
+	char name[FILE_NAME_BYTES];
+	struct stat st;
+	struct rig rig;
+
+	(void)state;
+	new_after_power_loss("foreign_new_file_is_removed_and_a_folder_stays", NOTES, "capture");
+	run_until_power_loss(&rig, "foreign_new_file_is_removed_and_a_folder_stays");
+	(void)captures_file_name(rig.id, "new", name);
+	assert_int_equal(mkdirat(rig.state_fd, name, 0700), 0);
+	captures_restore(&rig.m);
+	check_recovered(&rig, 3);
+	assert_int_equal(fstatat(rig.state_fd, name, &st, 0), 0);
+	assert_non_null(strstr(said, "cannot be written")); // Recovered is not on disk: said
+	rig_close(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(capture_is_restored_from_every_image_of_its_files),
+		cmocka_unit_test(whole_tally_is_believed),
+		cmocka_unit_test(empty_tally_gives_what_was_synced),
+		cmocka_unit_test(torn_tally_gives_what_was_synced),
+		cmocka_unit_test(foreign_tally_gives_what_was_synced),
+		cmocka_unit_test(power_loss_costs_a_minute_of_counters_at_most),
+		cmocka_unit_test(empty_capture_file_is_said_and_costs_no_data),
+		cmocka_unit_test(torn_capture_file_is_said_and_costs_no_data),
+		cmocka_unit_test(foreign_capture_file_is_said_and_costs_no_data),
+		cmocka_unit_test(empty_sas_file_is_no_url),
+		cmocka_unit_test(torn_sas_file_costs_the_capture_nothing),
+		cmocka_unit_test(foreign_sas_file_costs_the_capture_nothing),
+		cmocka_unit_test(empty_new_file_is_removed),
+		cmocka_unit_test(torn_new_file_is_removed),
+		cmocka_unit_test(foreign_new_file_is_removed_and_a_folder_stays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
