@@ -20,7 +20,7 @@
 
 #include "tests/dice.h"
 
-enum { DISK_FILES_MAX = 64, DISK_CHOICES_MAX = 512, DISK_NAME_BYTES = 64 };
+enum { DISK_FILES_MAX = 64, DISK_CHOICES_MAX = 4096, DISK_NAME_BYTES = 64 };
 enum { DISK_SECTOR_BYTES = 512, DISK_PAGE_BYTES = 4096 };
 
 enum disk_op_kind {
