@@ -5,7 +5,8 @@
  * that the disk may hold then: of a young store by sectors, sizes included; of one that is full and evicts
  * by pages.  Where there are more than EXHAUSTIVE_MAX images of one moment, or GATECAP_EVERY's many, some
  * are taken at random.  Each PCAP is read by libpcap: whole records, in order, none twice, none that was
- * not recorded before, and all that the last sync covers but what was written over since.
+ * not recorded before, and all that the last sync covers but what was written over since; and the books
+ * account for every record of the newest commit that is whole.
  * GATECAP_IMAGES=FOLDER: some images of each moment, and PCAPs of all shapes go there for other tools,
  * NUMBER-RECORDS.pcap: test_pcap_tools.py.
  */
@@ -50,6 +51,7 @@ struct rig {
 	struct store *store;
 	uint32_t range; // of frame lengths
 	uint32_t n_items, n_committed;
+	bool is_commit[ITEMS_MAX]; // of so many items
 	struct disk_trace trace;
 	struct sync_note syncs[SYNCS_MAX];
 	unsigned n_syncs;
@@ -73,6 +75,7 @@ static void rig_open(struct rig *rig, const char *name, uint32_t range)
 	memset(rig, 0, sizeof(*rig));
 	rig->d = dice_open(name);
 	rig->range = range;
+	rig->is_commit[0] = true; // store_open()'s own
 	(void)snprintf(rig->dir, sizeof(rig->dir), "%s/test_power_loss.XXXXXX", P_tmpdir);
 	assert_non_null(mkdtemp(rig->dir));
 	rig->settings = (struct store_settings){.dir_fd = open(rig->dir, O_RDONLY | O_DIRECTORY),
@@ -101,9 +104,9 @@ static void rig_stop(struct rig *rig)
 
 static void rig_close(struct rig *rig)
 {
-	(void)printf("%u images: every one of %u of the %u moments at which the power was lost, "
-		     "some of the others\n",
-		     rig->n_images, rig->n_whole_crashes, rig->n_crashes);
+	(void)printf(
+		"%u images of %u moments at which the power was lost, of %u of them every one\n",
+		rig->n_images, rig->n_crashes, rig->n_whole_crashes);
 	disk_empty(rig->after_fd);
 	(void)close(rig->after_fd);
 	assert_int_equal(unlinkat(rig->settings.dir_fd, "after", AT_REMOVEDIR), 0);
@@ -125,6 +128,7 @@ static void commit(struct rig *rig)
 
 	assert_int_equal(store_commit(rig->store, &mark), 0);
 	rig->n_committed = rig->n_items;
+	rig->is_commit[rig->n_items] = true;
 }
 
 /* The data is on disk before an index says so. */
@@ -270,6 +274,22 @@ static void export(const struct found *found, unsigned *n_exported)
 
 /* ---- images ---- */
 
+/* All that the newest whole commit covers is in the file, evicted, or said to have vanished. */
+static void check_books(const struct rig *rig, struct store *store,
+			const struct store_recovery *recovery)
+{
+	uint64_t n_committed = recovery->mark.cursors[0], sum = 0;
+	struct store_counts counts;
+
+	assert_true(n_committed < ITEMS_MAX && rig->is_commit[n_committed]);
+	assert_int_equal(store_count(store, &counts), 0);
+	for (unsigned port = 0; port < PORTS_MAX; port++) {
+		sum += counts.in_file[port] + counts.overwritten[port] + recovery->vanished[port];
+		assert_int_equal(counts.lost_disk[port], 0);
+	}
+	assert_int_equal(sum, n_committed);
+}
+
 static void recover(struct rig *rig, const struct promise *promise, unsigned *n_exported)
 {
 	struct store_settings settings = rig->settings;
@@ -289,6 +309,7 @@ static void recover(struct rig *rig, const struct promise *promise, unsigned *n_
 	}
 	found = items_read(store, FILE_BYTES, rig->range);
 	check_promise(promise, &found, rig->range);
+	check_books(rig, store, &recovery);
 	rig->n_recovered += found.n > 0;
 	export(&found, n_exported);
 	found_fini(&found);

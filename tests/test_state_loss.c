@@ -428,9 +428,9 @@ static void capture_is_restored_from_every_image_of_its_files(void **state)
 	rig.after_fd = openat(rig.state_fd, "after", O_RDONLY | O_DIRECTORY);
 	for (size_t n = 0; n <= rig.trace.n_ops; n++)
 		lose_power_after(&rig, n);
-	(void)printf("%u images: every one of %u of the %u moments at which the power was lost, "
-		     "some of the others\n",
-		     rig.n_images, rig.n_whole_crashes, rig.n_crashes);
+	(void)printf(
+		"%u images of %u moments at which the power was lost, of %u of them every one\n",
+		rig.n_images, rig.n_crashes, rig.n_whole_crashes);
 	assert_true(4 * rig.n_whole_crashes > 3 * rig.n_crashes);
 	disk_empty(rig.after_fd);
 	(void)close(rig.after_fd);
