@@ -511,6 +511,33 @@ void disk_image_lay_out(const struct disk_crash *c, const struct disk_image *ima
 	}
 }
 
+void disk_trial_crash(struct disk_trial *t, size_t n, uint32_t unit_bytes)
+{
+	struct disk_crash *crash = disk_crash_open(t->trace, n, unit_bytes);
+	unsigned times = getenv("GATECAP_EVERY") != NULL ? DISK_EVERY_TIMES : 1;
+	bool is_whole = disk_crash_images(crash) <= times * t->all_max, is_more = true;
+	struct disk_image image = {0};
+
+	for (unsigned i = 0; is_whole ? is_more : i < times * t->n_some; i++) {
+		if (!is_whole)
+			disk_image_any(crash, t->dice, &image);
+		disk_image_lay_out(crash, &image, t->folder_fd);
+		t->look(t->ctx, n);
+		t->n_images++;
+		is_more = disk_image_next(crash, &image);
+	}
+	t->n_crashes++;
+	t->n_whole += is_whole;
+	disk_crash_close(crash);
+}
+
+void disk_trial_print(const struct disk_trial *t)
+{
+	(void)printf(
+		"%u images of %u moments at which the power was lost, of %u of them every one\n",
+		t->n_images, t->n_crashes, t->n_whole);
+}
+
 void disk_empty(int folder_fd)
 {
 	int fd = dup(folder_fd);

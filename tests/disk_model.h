@@ -21,7 +21,7 @@
 #include "tests/dice.h"
 
 enum { DISK_FILES_MAX = 64, DISK_CHOICES_MAX = 4096, DISK_NAME_BYTES = 64 };
-enum { DISK_SECTOR_BYTES = 512, DISK_PAGE_BYTES = 4096 };
+enum { DISK_SECTOR_BYTES = 512, DISK_PAGE_BYTES = 4096, DISK_EVERY_TIMES = 256 };
 
 enum disk_op_kind {
 	DISK_CREATE,
@@ -79,6 +79,22 @@ void disk_image_any(const struct disk_crash *crash, struct dice *dice, struct di
 /* Make the folder that an image is; what was in it goes. */
 void disk_image_lay_out(const struct disk_crash *crash, const struct disk_image *image,
 			int folder_fd);
+
+/* Crashes that are tried one after another in a folder. */
+struct disk_trial {
+	const struct disk_trace *trace;
+	struct dice *dice;
+	int folder_fd;
+	uint64_t all_max; // with more images than that of one moment, n_some at random
+	unsigned n_some;
+	void (*look)(void *ctx, size_t n_ops); // the image is laid out
+	void *ctx;
+	unsigned n_images, n_crashes, n_whole; // so far; of so many crashes all images
+};
+
+/* The power is lost after n ops.  GATECAP_EVERY: many more images are tried. */
+void disk_trial_crash(struct disk_trial *trial, size_t n, uint32_t unit_bytes);
+void disk_trial_print(const struct disk_trial *trial);
 
 /* Remove the files of a folder. */
 void disk_empty(int folder_fd);

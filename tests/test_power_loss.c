@@ -3,8 +3,7 @@
  * Two runs commit every few records and sync every few commits, so that little is unsynced at any moment
  * (disk_model.h).  After each of their steps the power is lost, and a store is recovered from every image
  * that the disk may hold then: of a young store by sectors, sizes included; of one that is full and evicts
- * by pages.  Where there are more than EXHAUSTIVE_MAX images of one moment, or GATECAP_EVERY's many, some
- * are taken at random.  Each PCAP is read by libpcap: whole records, in order, none twice, none that was
+ * by pages.  Where a moment has very many images some are taken at random.  Each PCAP is read by libpcap: whole records, in order, none twice, none that was
  * not recorded before, and all that the last sync covers but what was written over since; and the books
  * account for every record of the newest commit that is whole.
  * GATECAP_IMAGES=FOLDER: some images of each moment, and PCAPs of all shapes go there for other tools,
@@ -29,7 +28,6 @@
 #include "tests/store_items.h"
 
 enum { FILE_BYTES = 300000, ITEMS_MAX = 16384, SYNCS_MAX = 64, SHAPES_MAX = 4096 };
-enum { EXHAUSTIVE_MAX = 520, EXHAUSTIVE_MAX_LONG = 1 << 17, SAMPLES = 16, SAMPLES_LONG = 2000 };
 enum {
 	EXPORTED_OF_ONE_CRASH = 8,
 	LAPPED_CRASHES = 16,
@@ -41,6 +39,13 @@ enum {
 struct sync_note {
 	size_t first_op, end_op; // of its operations
 	uint32_t n_items;	 // that it covers
+};
+
+/* Of one moment: which items were recorded, and which of them the disk owes. */
+struct promise {
+	uint32_t n_written;
+	bool is_owed[ITEMS_MAX];
+	bool has_synced;
 };
 
 struct rig {
@@ -55,13 +60,10 @@ struct rig {
 	struct disk_trace trace;
 	struct sync_note syncs[SYNCS_MAX];
 	unsigned n_syncs;
-	unsigned n_images, n_whole_crashes, n_crashes, n_recovered;
+	struct promise promise; // of the crash that is tried
+	struct disk_trial trial;
+	unsigned n_recovered, n_exported;
 };
-
-static bool is_long(void)
-{
-	return getenv("GATECAP_EVERY") != NULL;
-}
 
 static bool is_exporting(void)
 {
@@ -92,6 +94,8 @@ static void rig_open(struct rig *rig, const char *name, uint32_t range)
 	assert_int_equal(fsync(rig->settings.dir_fd), 0); // as that of ID.capture does
 }
 
+static void recover(void *ctx, size_t n);
+
 /* The run is over: a folder for the images. */
 static void rig_stop(struct rig *rig)
 {
@@ -100,13 +104,18 @@ static void rig_stop(struct rig *rig)
 	assert_int_equal(mkdirat(rig->settings.dir_fd, "after", 0700), 0);
 	rig->after_fd = openat(rig->settings.dir_fd, "after", O_RDONLY | O_DIRECTORY);
 	assert_true(rig->after_fd >= 0);
+	rig->trial = (struct disk_trial){.trace = &rig->trace,
+					 .dice = &rig->d,
+					 .folder_fd = rig->after_fd,
+					 .all_max = is_exporting() ? 0 : 520,
+					 .n_some = 16,
+					 .look = recover,
+					 .ctx = rig};
 }
 
 static void rig_close(struct rig *rig)
 {
-	(void)printf(
-		"%u images of %u moments at which the power was lost, of %u of them every one\n",
-		rig->n_images, rig->n_crashes, rig->n_whole_crashes);
+	disk_trial_print(&rig->trial);
 	disk_empty(rig->after_fd);
 	(void)close(rig->after_fd);
 	assert_int_equal(unlinkat(rig->settings.dir_fd, "after", AT_REMOVEDIR), 0);
@@ -153,13 +162,6 @@ static void sync_all(struct rig *rig)
 }
 
 /* ---- what must be there ---- */
-
-/* Of one moment: which items were recorded, and which of them the disk owes. */
-struct promise {
-	uint32_t n_written;
-	bool is_owed[ITEMS_MAX];
-	bool has_synced;
-};
 
 struct place {
 	uint32_t segment, end; // of the item's bytes in its segment
@@ -290,8 +292,11 @@ static void check_books(const struct rig *rig, struct store *store,
 	assert_int_equal(sum, n_committed);
 }
 
-static void recover(struct rig *rig, const struct promise *promise, unsigned *n_exported)
+/* One image. */
+static void recover(void *ctx, size_t n)
 {
+	struct rig *rig = ctx;
+	const struct promise *promise = &rig->promise;
 	struct store_settings settings = rig->settings;
 	struct store_recovery recovery;
 	struct error err = {0};
@@ -300,10 +305,9 @@ static void recover(struct rig *rig, const struct promise *promise, unsigned *n_
 
 	settings.dir_fd = rig->after_fd;
 	store = store_resume(&settings, true, &recovery, &err);
-	rig->n_images++;
 	if (store == NULL) {
 		if (promise->has_synced)
-			fail_msg("%s", err.text);
+			fail_msg("after step %zu: %s", n, err.text);
 		assert_non_null(strstr(err.text, "left alone"));
 		return;
 	}
@@ -311,40 +315,23 @@ static void recover(struct rig *rig, const struct promise *promise, unsigned *n_
 	check_promise(promise, &found, rig->range);
 	check_books(rig, store, &recovery);
 	rig->n_recovered += found.n > 0;
-	export(&found, n_exported);
+	export(&found, &rig->n_exported);
 	found_fini(&found);
 	store_close(store);
 }
 
-/* Every image of the moment after n operations, or some. */
+/* The power is lost after n steps. */
 static void lose_power_after(struct rig *rig, size_t n, uint32_t unit_bytes)
 {
-	struct disk_crash *crash = disk_crash_open(&rig->trace, n, unit_bytes);
-	bool is_whole =
-		disk_crash_images(crash) <= (is_long() ? EXHAUSTIVE_MAX_LONG : EXHAUSTIVE_MAX);
-	unsigned n_samples = is_long() ? SAMPLES_LONG : SAMPLES;
-	struct disk_image image = {0};
-	unsigned n_exported = 0;
-	struct promise promise;
-	bool is_more = true;
-
-	owe(rig, n, &promise);
-	for (unsigned i = 0; is_whole ? is_more : i < n_samples; i++) {
-		if (!is_whole)
-			disk_image_any(crash, &rig->d, &image);
-		disk_image_lay_out(crash, &image, rig->after_fd);
-		recover(rig, &promise, &n_exported);
-		is_more = disk_image_next(crash, &image);
-	}
-	rig->n_crashes++;
-	rig->n_whole_crashes += is_whole;
-	disk_crash_close(crash);
+	owe(rig, n, &rig->promise);
+	rig->n_exported = 0;
+	disk_trial_crash(&rig->trial, n, unit_bytes);
 }
 
 /* One moment in so many has had all its images tried, or this is not what it says it is. */
 static void check_enough_are_whole(const struct rig *rig, unsigned one_in)
 {
-	assert_true(is_exporting() || one_in * rig->n_whole_crashes >= rig->n_crashes);
+	assert_true(is_exporting() || one_in * rig->trial.n_whole >= rig->trial.n_crashes);
 }
 
 static void young_store_is_recovered_from_every_image(void **state)
