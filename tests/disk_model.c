@@ -538,6 +538,11 @@ void disk_trial_print(const struct disk_trial *t)
 		t->n_images, t->n_crashes, t->n_whole);
 }
 
+const char *disk_scratch(void)
+{
+	return access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : P_tmpdir;
+}
+
 void disk_empty(int folder_fd)
 {
 	int fd = dup(folder_fd);

@@ -96,6 +96,9 @@ struct disk_trial {
 void disk_trial_crash(struct disk_trial *trial, size_t n, uint32_t unit_bytes);
 void disk_trial_print(const struct disk_trial *trial);
 
+/* Where images are made: in memory if there is such a folder, since each is a few files written and read once. */
+const char *disk_scratch(void);
+
 /* Remove the files of a folder. */
 void disk_empty(int folder_fd);
 

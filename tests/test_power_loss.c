@@ -78,7 +78,7 @@ static void rig_open(struct rig *rig, const char *name, uint32_t range)
 	rig->d = dice_open(name);
 	rig->range = range;
 	rig->is_commit[0] = true; // store_open()'s own
-	(void)snprintf(rig->dir, sizeof(rig->dir), "%s/test_power_loss.XXXXXX", P_tmpdir);
+	(void)snprintf(rig->dir, sizeof(rig->dir), "%s/test_power_loss.XXXXXX", disk_scratch());
 	assert_non_null(mkdtemp(rig->dir));
 	rig->settings = (struct store_settings){.dir_fd = open(rig->dir, O_RDONLY | O_DIRECTORY),
 						.name = "capture",

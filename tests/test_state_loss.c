@@ -130,7 +130,7 @@ static void rig_open(struct rig *rig, const char *name)
 	memset(rig, 0, sizeof(*rig));
 	said[0] = '\0';
 	rig->d = dice_open(name);
-	(void)snprintf(rig->dir, sizeof(rig->dir), "%s/test_state_loss.XXXXXX", P_tmpdir);
+	(void)snprintf(rig->dir, sizeof(rig->dir), "%s/test_state_loss.XXXXXX", disk_scratch());
 	assert_non_null(mkdtemp(rig->dir));
 	rig->state_fd = open(rig->dir, O_RDONLY | O_DIRECTORY);
 	assert_int_equal(config_defaults(&rig->config), 0);
