@@ -89,6 +89,7 @@ struct capture {
 
 	/* Its file in the state folder. */
 	uint64_t n_saves, saved_ns; // how often, and when last (wall clock)
+	uint64_t synced_ns;	    // CLOCK_MONOTONIC: when ID.capture was written last
 	bool is_unsaved;	    // the last write failed, and that was said
 	struct worker_tally saved;  // `last` as it was written
 	int disk_error;		    // of the store, as it was said

@@ -3,7 +3,9 @@
  *   ID.capture  the capture (capture_state.h), written before each step that depends on it, and synced
  *   ID.tally    the same, written once a second while it runs and not synced: the newer one of the two is
  *               believed.  Two files, because after a power loss a file that was replaced without a sync
- *               may be empty, and ID.capture must not be that.
+ *               may be empty, and ID.capture must not be that.  Once a minute it is ID.capture that is
+ *               written instead: so much of the counters a power loss may cost.  (To sync each tally would
+ *               have the event loop wait for the disk once a second.)
  *   ID.sas      the SAS URL of an upload that is not over, a secret
  *   ID.new      one of these while it is written; what is left of it at the start is dropped
  *
@@ -25,6 +27,8 @@
 #include "filters/log.h"
 
 enum { SAS_BYTES_MAX = 64 << 10, RUN_RANDOM_BYTES = 16, BOOT_TEXT_BYTES = 37 };
+
+static const uint64_t SYNCED_NS = 60000000000;
 
 const char *captures_file_name(const char *id, const char *ending, char out[FILE_NAME_BYTES])
 {
@@ -137,6 +141,8 @@ int captures_save(struct captures *m, struct capture *c)
 	int rc = save_as(m, c, "capture", m->config->captures.sync_ms > 0);
 	char name[FILE_NAME_BYTES];
 
+	if (rc == 0)
+		c->synced_ns = captures_clock_ns();
 	if (rc == 0 && !capture_is_running(c))
 		(void)unlinkat(m->state_dir_fd, captures_file_name(c->id, "tally", name), 0);
 	return rc;
@@ -157,7 +163,12 @@ void captures_save_often(struct captures *m)
 		captures_read_tally(m, c);
 		if (c->is_unsaved)
 			(void)captures_save(m, c);
-		else if (capture_is_running(c) && memcmp(&c->saved, &c->last, sizeof(c->last)) != 0)
+		else if (!capture_is_running(c) ||
+			 memcmp(&c->saved, &c->last, sizeof(c->last)) == 0)
+			continue;
+		else if (captures_clock_ns() >= c->synced_ns + SYNCED_NS)
+			(void)captures_save(m, c);
+		else
 			(void)save_as(m, c, "tally", false);
 	}
 }
@@ -193,7 +204,7 @@ void captures_load_sas(struct captures *m, struct capture *c)
 				  SAS_BYTES_MAX, &n, &err);
 	if (text == NULL)
 		return;
-	if (strlen(text) == n)
+	if (n > 0 && strlen(text) == n)
 		c->sas_url = secret_dup(text);
 	OPENSSL_cleanse(text, n);
 	free(text);

@@ -276,6 +276,43 @@ static struct capture *load(const struct captures *m, const char *id, struct err
 	return found[0];
 }
 
+/* An index that was never written, or is not there: the power may take one file of a folder and leave another. */
+static bool is_unborn_index(int dir_fd, const char *id)
+{
+	static const char zeros[64];
+	char name[FILE_NAME_BYTES], head[sizeof(zeros)] = {0};
+	struct stat st;
+	int fd;
+
+	(void)captures_file_name(id, "index", name);
+	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return errno == ENOENT;
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || pread(fd, head, sizeof(head), 0) < 0)
+		head[0] = 1;
+	(void)close(fd);
+	return memcmp(head, zeros, sizeof(zeros)) == 0;
+}
+
+/* The store of a capture that is over, or never was: a crash cut its making or its end short. */
+static void remove_store(const struct captures *m, const char *id)
+{
+	static const char *const endings[] = {"data", "index"};
+	char name[FILE_NAME_BYTES];
+	struct stat st;
+
+	if (!is_unborn_index(m->state_dir_fd, id)) {
+		store_remove(m->state_dir_fd, id);
+		return;
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		(void)captures_file_name(id, endings[i], name);
+		if (fstatat(m->state_dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode))
+			(void)unlinkat(m->state_dir_fd, name, 0);
+	}
+}
+
 static void restore_one(struct captures *m, const char *file, const char *id)
 {
 	struct error why = {0};
@@ -293,7 +330,7 @@ static void restore_one(struct captures *m, const char *file, const char *id)
 	if (capture_holds_scope(c)) {
 		is_kept = restore_data(m, c);
 	} else { // what a crash left of its data
-		store_remove(m->state_dir_fd, c->id);
+		remove_store(m, c->id);
 		captures_drop_sas(m, c);
 	}
 	if (!is_kept) {
@@ -313,27 +350,6 @@ static bool split_name(const char *name, const char *ending, char out[CAPTURE_ID
 	memcpy(out, name, n - n_ending);
 	out[n - n_ending] = '\0';
 	return capture_id_is_sound(out);
-}
-
-/* An index file that was being made: all zeros, and no data yet. */
-static bool is_unborn_index(int dir_fd, const char *id)
-{
-	static const char zeros[64];
-	char name[FILE_NAME_BYTES], head[sizeof(zeros)] = {0};
-	struct stat st;
-	int fd;
-
-	(void)captures_file_name(id, "data", name);
-	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		return false;
-	(void)captures_file_name(id, "index", name);
-	fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0)
-		return false;
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || pread(fd, head, sizeof(head), 0) < 0)
-		head[0] = 1;
-	(void)close(fd);
-	return memcmp(head, zeros, sizeof(zeros)) == 0;
 }
 
 /* What belongs to no capture: a start that was cut short, or an end. */
@@ -358,10 +374,8 @@ static void remove_orphan(const struct captures *m, const char *file)
 			return;
 		if (is_text)
 			captures_wipe_file(m->state_dir_fd, file);
-		else if (is_unborn_index(m->state_dir_fd, id))
-			(void)unlinkat(m->state_dir_fd, file, 0);
 		else
-			store_remove(m->state_dir_fd, id);
+			remove_store(m, id);
 	}
 }
 

@@ -17,7 +17,7 @@
  *          so that sizes in the store are sizes in the PCAP.  docs/formats.md
  * Bound:   the PCAP never exceeds MaxFileSize; once wrapped it is larger than MaxFileSize minus one
  *          record: segments are evicted whole, the rest is trimmed by record in the view.
- * Proof:   tests/test_store.c, tests/test_store_crash.c
+ * Proof:   tests/test_store.c, tests/test_store_crash.c, tests/test_power_loss.c
  */
 #ifndef GATECAP_CONTROL_STORE_H
 #define GATECAP_CONTROL_STORE_H

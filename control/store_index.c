@@ -209,6 +209,9 @@ int index_create(struct store *s, struct error *err)
 		rc = write_header(s);
 	if (rc == 0)
 		rc = store_commit(s, &nothing);
+	// Before anybody says that there is a capture: without an index it would be lost with the power.
+	if (rc == 0 && fdatasync(s->index_fd) != 0)
+		rc = -errno;
 	if (rc != 0)
 		error_set(err, "The index file %s could not be made in the state folder: %s.",
 			  s->index_name, strerror(-rc));

@@ -373,7 +373,7 @@ void store_remove(int dir_fd, const char *name)
 	fd = open_file(dir_fd, file, &bytes);
 	if (fd < 0)
 		return;
-	if (read_header(fd, bytes, &header) == 0) {
+	if (read_header(fd, UINT64_MAX, &header) == 0) { // a power loss may have cut it short
 		char data[NAME_MAX_BYTES + 16];
 
 		(void)snprintf(data, sizeof(data), "%s.data", name);

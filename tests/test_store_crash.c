@@ -15,28 +15,14 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pcap/pcap.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "control/store_internal.h"
 #include "tests/io_trace.h"
+#include "tests/store_items.h"
 
-enum { ITEMS_MAX = 60000, FILE_BYTES = 300000, SNAP = 1500, RECORD = 16, DATA = 0, INDEX = 1 };
-enum { BASE_NS = 1000000 };
-
-/* Item n: time BASE_NS + 10 n; its frame begins with n. */
-static uint32_t caplen_of(uint32_t n)
-{
-	return 8 + (n * 2654435761U >> 16) % 1400;
-}
-
-static void fill(uint8_t *frame, uint32_t n)
-{
-	for (uint32_t i = 0; i < caplen_of(n); i++)
-		frame[i] = (uint8_t)(n * 31 + i * 7);
-	memcpy(frame, &n, sizeof(n));
-}
+enum { ITEMS_MAX = 60000, FILE_BYTES = 300000, RANGE = 1400, DATA = 0, INDEX = 1 };
 
 struct rig {
 	struct dice d;
@@ -83,7 +69,7 @@ static void rig_open(struct rig *rig, const char *name)
 	rig->settings = (struct store_settings){.dir_fd = open(rig->dir, O_RDONLY | O_DIRECTORY),
 						.name = "capture",
 						.file_bytes_max = FILE_BYTES,
-						.snap_bytes = SNAP,
+						.snap_bytes = ITEM_SNAP,
 						.timestamps = TIMESTAMPS_NANO,
 						.reserve = true,
 						.is_durable = true};
@@ -112,25 +98,16 @@ static void rig_close(struct rig *rig)
 
 static void append(struct rig *rig, uint32_t n)
 {
-	uint8_t frame[SNAP];
-
 	for (uint32_t i = 0; i < n; i++, rig->n_items++) {
-		struct record r = {.time_ns = BASE_NS + 10 * (uint64_t)rig->n_items,
-				   .wire_len = 2000,
-				   .caplen = (uint16_t)caplen_of(rig->n_items),
-				   .captures = 1,
-				   .port = (uint8_t)(rig->n_items % 3)};
-
-		fill(frame, rig->n_items);
-		store_append(rig->store, &r, frame);
-		rig->uncommitted += record_bytes(r.caplen);
+		item_append(rig->store, rig->n_items, RANGE);
+		rig->uncommitted += record_bytes(item_caplen(rig->n_items, RANGE));
 	}
 }
 
 static struct store_mark mark_of(const struct rig *rig)
 {
 	return (struct store_mark){.epoch = 5,
-				   .dealt_ns = BASE_NS + 10 * (uint64_t)rig->n_items,
+				   .dealt_ns = ITEM_BASE_NS + 10 * (uint64_t)rig->n_items,
 				   .n_rings = 1,
 				   .cursors = {rig->n_items}};
 }
@@ -233,76 +210,25 @@ static void close_image(struct rig *rig, struct store *store)
 	assert_int_equal(unlinkat(rig->settings.dir_fd, "after", AT_REMOVEDIR), 0);
 }
 
-struct found {
-	uint32_t *list;
-	uint32_t n;
-	uint64_t bytes; // of the PCAP
-};
-
-/* What libpcap reads: whole records, in order. */
-static struct found read_store(struct store *store)
-{
-	struct found found = {.list = calloc(ITEMS_MAX, sizeof(uint32_t))};
-	struct error err = {0};
-	struct store_view *view = store_view_final(store, &err);
-	char why[PCAP_ERRBUF_SIZE];
-	struct pcap_pkthdr *h;
-	const uint8_t *bytes;
-	uint8_t frame[SNAP], *pcap;
-	uint64_t in_file = 0;
-	pcap_t *p;
-	int rc;
-
-	if (view == NULL)
-		fail_msg("%s", err.text);
-	found.bytes = store_view_bytes(view);
-	assert_true(found.bytes <= FILE_BYTES);
-	pcap = malloc(found.bytes);
-	assert_int_equal(store_view_read(view, pcap, found.bytes), 0);
-	p = pcap_fopen_offline_with_tstamp_precision(fmemopen(pcap, found.bytes, "rb"),
-						     PCAP_TSTAMP_PRECISION_NANO, why);
-	assert_non_null(p);
-	while ((rc = pcap_next_ex(p, &h, &bytes)) == 1) {
-		uint32_t n;
-
-		assert_true(h->caplen >= 8);
-		memcpy(&n, bytes, sizeof(n));
-		assert_int_equal(h->caplen, caplen_of(n));
-		assert_int_equal(h->ts.tv_usec, BASE_NS + 10 * n);
-		fill(frame, n);
-		assert_memory_equal(bytes, frame, h->caplen);
-		assert_true(found.n == 0 || found.list[found.n - 1] < n); // in order, none twice
-		found.list[found.n++] = n;
-	}
-	assert_int_equal(rc, PCAP_ERROR_BREAK);
-	for (unsigned port = 0; port < PORTS_MAX; port++)
-		in_file += store_view_counts(view)->in_file[port];
-	assert_int_equal(in_file, found.n);
-	pcap_close(p);
-	store_view_close(view);
-	free(pcap);
-	return found;
-}
-
 /* The first of items [0, n) that a file which holds the newest of them begins with. */
 static uint32_t first_that_fits(uint32_t n)
 {
 	uint64_t bytes = PCAP_HEADER_BYTES;
 
-	while (n > 0 && bytes + RECORD + caplen_of(n - 1) <= FILE_BYTES)
-		bytes += RECORD + caplen_of(--n);
+	while (n > 0 && bytes + ITEM_RECORD + item_caplen(n - 1, RANGE) <= FILE_BYTES)
+		bytes += ITEM_RECORD + item_caplen(--n, RANGE);
 	return n;
 }
 
 static void check_holds_exactly(struct store *store, uint32_t n)
 {
-	struct found found = read_store(store);
+	struct found found = items_read(store, FILE_BYTES, RANGE);
 	uint32_t from = first_that_fits(n);
 
 	assert_int_equal(found.n, n - from);
 	for (uint32_t i = 0; i < found.n; i++)
 		assert_int_equal(found.list[i], from + i);
-	free(found.list);
+	found_fini(&found);
 }
 
 /* ---- the process died ---- */
@@ -465,23 +391,6 @@ static bool is_written_over(const struct rig *rig, int64_t segment, size_t from,
 	return false;
 }
 
-static bool has(const struct found *found, uint32_t n)
-{
-	uint32_t low = 0, high = found->n;
-
-	while (low < high) {
-		uint32_t middle = (low + high) / 2;
-
-		if (found->list[middle] == n)
-			return true;
-		if (found->list[middle] < n)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return false;
-}
-
 /* All that was synced, and whose segment nobody touched since, is there; unless it was trimmed. */
 static void check_keeps_promise(const struct rig *rig, const struct found *found, size_t op)
 {
@@ -496,11 +405,11 @@ static void check_keeps_promise(const struct rig *rig, const struct found *found
 		if (segment_of[n] != last)
 			is_over = is_written_over(rig, segment_of[n], synced_op, op);
 		last = segment_of[n];
-		if (is_over || has(found, n))
+		if (is_over || found_has(found, n))
 			continue;
 		// Trimmed: what is there is all newer, and one more would not have fitted.
 		assert_true(found->n > 0 && found->list[0] > n);
-		assert_true(bytes + RECORD + SNAP > FILE_BYTES);
+		assert_true(bytes + ITEM_RECORD + ITEM_SNAP > FILE_BYTES);
 	}
 	free(segment_of);
 }
@@ -520,10 +429,10 @@ static void power_loss_at(struct rig *rig, size_t op, unsigned *n_recovered)
 		// Only while no sync has come to its end.
 		assert_true(op == 0 || rig->synced_op[op - 1] == 0);
 	} else {
-		found = read_store(store);
+		found = items_read(store, FILE_BYTES, RANGE);
 		check_keeps_promise(rig, &found, op);
 		*n_recovered += found.n > 0;
-		free(found.list);
+		found_fini(&found);
 	}
 	close_image(rig, store);
 }
@@ -602,10 +511,10 @@ static void disk_that_refuses_costs_whole_records_and_each_is_counted(void **sta
 		append(&rig, 300);
 		check_books(&rig);
 		assert_int_equal(n_lost(&rig), lost);
-		found = read_store(rig.store);
+		found = items_read(rig.store, FILE_BYTES, RANGE);
 		for (uint32_t n = rig.n_items; n-- > rig.n_items - 300;)
-			assert_true(n < first_that_fits(rig.n_items) || has(&found, n));
-		free(found.list);
+			assert_true(n < first_that_fits(rig.n_items) || found_has(&found, n));
+		found_fini(&found);
 	}
 	assert_true(lost > 100);
 	rig_close(&rig);
@@ -624,7 +533,7 @@ static void disk_that_takes_no_commit_keeps_the_last_one_whole(void **state)
 	io_trace_stop();
 	append(&rig, 1000);
 	assert_int_equal(commit(&rig), 0);
-	before = read_store(rig.store);
+	before = items_read(rig.store, FILE_BYTES, RANGE);
 	append(&rig, 20000); // without a commit: three times round the file
 	assert_true(n_lost(&rig) > 0);
 	check_books(&rig);
@@ -633,11 +542,11 @@ static void disk_that_takes_no_commit_keeps_the_last_one_whole(void **state)
 	rig.store = store_resume(&rig.settings, false, &recovery, &err);
 	if (rig.store == NULL)
 		fail_msg("%s", err.text);
-	after = read_store(rig.store);
+	after = items_read(rig.store, FILE_BYTES, RANGE);
 	assert_int_equal(after.n, before.n);
 	assert_memory_equal(after.list, before.list, before.n * sizeof(*before.list));
-	free(before.list);
-	free(after.list);
+	found_fini(&before);
+	found_fini(&after);
 	rig_close(&rig);
 }
 
