@@ -1,7 +1,7 @@
 /* inner.c - what an inner port brings: class and match, eight packets at a time.
  *
- * Nearly all of it is plain: IPv4 without options, TCP, UDP, ICMP or ESP, whole, not a fragment, and
- * nothing lies.  The headers of eight frames are turned from rows into columns; each condition, and each
+ * Nearly all of it is plain: IPv4 without options, TCP, UDP, ICMP or ESP, not a fragment, its headers
+ * whole and true as far as the matcher looks at them (where the packet ends it does not).  The headers of eight frames are turned from rows into columns; each condition, and each
  * field that the matcher wants, is then one vector operation for all of them.  What fails a condition
  * is left to the cursor of headers.c, which begins anew: so the fast path is right or steps aside.
  * The tables are looked up one packet at a time: gathers are no faster on the machines of today.
@@ -96,8 +96,8 @@ static inline unsigned bits_of(v8 mask)
 	return (unsigned)_mm256_movemask_ps((__m256)mask);
 }
 
-/* Each frame has READABLE_MIN bytes at least; `len`: how many. */
-static inline struct lanes lanes_parse(const uint8_t *const data[LANES], v8 len)
+/* Each frame has READABLE_MIN bytes at least. */
+static inline struct lanes lanes_parse(const uint8_t *const data[LANES])
 {
 	v8 ip[4], flow[4]; // from the EtherType on; from the source address on
 	v8 tcp = column(data, L4 + 12), protocol, total, least, wrong;
@@ -114,9 +114,8 @@ static inline struct lanes lanes_parse(const uint8_t *const data[LANES], v8 len)
 
 	wrong = ((ip[0] & 0xffffff) != 0x450008); // EtherType, version, header length
 	wrong |= (ip[2] & 0xff3f) != 0;		  // a fragment
-	wrong |= (len - L3 < total) | (total < least);
+	wrong |= total < least;
 	wrong |= is_tcp & ((tcp & 0xff) < TCP_OFFSET_MIN);
-	wrong |= is_udp & (be16_of(flow[3]) < UDP_BYTES);
 	return (struct lanes){
 		.src = flow[0],
 		.dst = flow[1],
@@ -141,17 +140,15 @@ static inline struct lanes lanes_of(const struct pkt p[LANES])
 	const uint8_t *data[LANES];
 	int32_t lens[LANES];
 	unsigned is_short;
-	v8 len;
 
 	for (unsigned i = 0; i < LANES; i++) {
 		data[i] = p[i].data;
 		lens[i] = (int32_t)p[i].len;
 	}
-	len = V8_OF(lens);
-	is_short = bits_of(len < READABLE_MIN);
+	is_short = bits_of(V8_OF(lens) < READABLE_MIN);
 	if (__builtin_expect(is_short != 0, 0))
 		replace_short(data, is_short);
-	return lanes_parse(data, len);
+	return lanes_parse(data);
 }
 
 /* The last of a burst: spare lanes repeat the last packet. */

@@ -109,6 +109,8 @@ static struct build throw_frame(const struct bench *b, struct dice *d, uint32_t 
 	if (dice_one_in(d, odds))
 		f.bytes[12 + dice_below(d, f.len - 12 < 50 ? f.len - 12 : 50)] ^=
 			(uint8_t)(1U << dice_below(d, 8));
+	if (dice_one_in(d, odds) && k.key.family == 4 && k.key.protocol == 6)
+		f.bytes[f.l3 + 20 + 12] = (uint8_t)dice_next(d); // a data offset that may lie
 	if (dice_one_in(d, odds))
 		f.len = dice_below(d, f.len + 1);
 	return f;
