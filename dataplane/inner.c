@@ -1,13 +1,15 @@
 /* inner.c - what an inner port brings: class and match, eight packets at a time.
  *
  * Nearly all of it is plain: IPv4 without options, TCP, UDP, ICMP or ESP, not a fragment, its headers
- * whole and true as far as the matcher looks at them (where the packet ends it does not).  The headers of eight frames are turned from rows into columns; each condition, and each
- * field that the matcher wants, is then one vector operation for all of them.  What fails a condition
- * is left to the cursor of headers.c, which begins anew: so the fast path is right or steps aside.
- * The tables are looked up one packet at a time: gathers are no faster on the machines of today.
+ * whole and true as far as the matcher looks at them (where the packet ends it does not).  The headers
+ * of eight frames are turned from rows into columns; each condition, and each field that the matcher
+ * wants, is then one vector operation for all of them.  What fails a condition is left to the cursor of
+ * headers.c, which begins anew: so the fast path is right or steps aside.
  *
- * Refused: to leave at the first dimension that says no (mixed traffic mispredicts it, and a wrong guess
- * costs more than what is left to do).
+ * Numbers: 66 instructions a packet for both stages; 168 when each packet went through classify and match
+ * alone (callgrind, bursts of 64, one filter with subnets and a protocol).
+ * Refused:  gathers for the tables (58 against 66 Mpps, EPYC 7001, reject_64); an end at the first
+ * dimension that says no (mixed traffic mispredicts it, and the rest is cheaper than a wrong guess).
  */
 #include "dataplane/stage.h"
 
