@@ -168,7 +168,7 @@ static bool holds(struct bench *b, double rate, double seconds, struct figures *
 {
 	for (unsigned i = 0; i < TRIES && !bench_is_interrupted; i++)
 		if (trial(b, rate, seconds, out) == 0 && lost_of(out) == 0 &&
-		    out->mpps * 1e6 > rate * 0.99)
+		    (double)(out->n_pkts + BURST_MAX) > rate * seconds * 0.99)
 			return true;
 	return false;
 }
@@ -192,7 +192,11 @@ static int search(struct bench *b, struct figures *out)
 	}
 	while (low > 0 && !holds(b, low, b->o->seconds, out) && !bench_is_interrupted)
 		low *= 0.95;
-	return low > 0 ? 0 : -1;
+	if (low > 0)
+		return 0;
+	(void)fprintf(stderr, "There is no rate at which nothing is lost, down to %.2f Mpps.\n",
+		      high / 1e6);
+	return -1;
 }
 
 static struct cJSON *capture_conditions(const struct bench *b, const struct figures *f)

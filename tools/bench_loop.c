@@ -114,7 +114,9 @@ unsigned bench_pass_inline_worker(struct bench_loop *loop)
 
 double bench_loop_mpps(const struct bench_loop *loop)
 {
-	return (double)loop->n_pkts / (double)loop->cycles * (double)rte_get_tsc_hz() / 1e6;
+	double seconds = (double)loop->cycles / (double)rte_get_tsc_hz();
+
+	return seconds > 0 ? (double)loop->n_pkts / seconds / 1e6 : 0;
 }
 
 double bench_loop_cycles(const struct bench_loop *loop)
