@@ -96,13 +96,22 @@ class Jobs(unittest.TestCase):
                 self.assertIn("without loss", found["conditions"]["loop"])
 
     def test_captures(self):
-        for options in (["--closed"], ["--closed", "--captures", "5"], ["--closed", "--drop"],
-                        ["--filter", "one-rule", "--closed", "--drop"],
-                        ["--filter", "lists", "--closed", "--drop"]):
+        for options, n_wanted in ((["--drop"], 1), (["--drop", "--captures", "5"], 5), ([], 1),
+                                  (["--captures", "5"], 5)):
             with self.subTest(options):
-                found = self.result("--kind", "capture", *options)
-                self.assertGreater(found["conditions"]["recorded"], 0)
-                self.assertEqual(found["conditions"]["loop"], "closed")
+                found = self.result("--kind", "capture", "--closed", *options)
+                c = found["conditions"]
+                self.assertGreater(c["recorded"], 0)
+                self.assertEqual(c["recorded"] + found["lost"] * n_wanted, c["received"] * n_wanted)
+                self.assertEqual(c["loop"], "closed")
+
+    def test_one_rule_and_lists_want_half(self):
+        for name in ("one-rule", "lists"):
+            with self.subTest(name):
+                found = self.result("--kind", "capture", "--filter", name, "--closed", "--drop")
+                c = found["conditions"]
+                # Exactly half of each round of all frames.
+                self.assertLess(abs(c["received"] - 2 * (c["recorded"] + found["lost"])), 4096)
 
     def test_reject_records_nothing(self):
         found = self.result("--kind", "capture", "--filter", "reject")

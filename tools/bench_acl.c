@@ -99,7 +99,7 @@ static int build(struct bench_lookup *l, uint32_t n)
 	for (unsigned i = 0; i < FIELD_COUNT; i++)
 		config.defs[i] = fields[i];
 	before = allocated();
-	l->why = "memory for its tables";
+	l->why = "memory: 1 GiB of tables, 4 GiB to build in";
 	if (rte_acl_build(l->built, &config) != 0) {
 		drop(l);
 		return -1;

@@ -208,6 +208,7 @@ static struct cJSON *capture_conditions(const struct bench *b, const struct figu
 	if (b->o->n_captures == 0)
 		return c;
 	(void)cJSON_AddNumberToObject(c, "snap_bytes", b->data[0].snap_bytes);
+	(void)cJSON_AddNumberToObject(c, "received", (double)f->received);
 	(void)cJSON_AddNumberToObject(c, "recorded", (double)f->recorded);
 	(void)cJSON_AddStringToObject(c, "stores",
 				      b->o->is_dropped ? "none: merged and dropped" : "circular");
@@ -252,7 +253,6 @@ static void print_overload(const struct bench *b, const struct figures *f, doubl
 					cJSON_CreateString("paced, 3 x the rate without loss"));
 	bench_add(c, "peak_mpps", peak_pps / 1e6);
 	bench_add(c, "offered_mpps", OVERLOAD * peak_pps / 1e6);
-	(void)cJSON_AddNumberToObject(c, "received", (double)f->received);
 	(void)cJSON_AddNumberToObject(c, "lost_port", (double)f->lost_port);
 	(void)cJSON_AddNumberToObject(c, "lost_ring", (double)f->lost_ring);
 	(void)cJSON_AddNumberToObject(c, "lost_disk", (double)f->lost_disk);
