@@ -202,6 +202,7 @@ class Frames(unittest.TestCase):
             frames = self.frames("--frames", str(n_frames), "--flows", str(flows))
             self.assertEqual(len(frames), n_frames)
             self.assertEqual(len({five_tuple(f) for f in frames}), flows)
+            self.assertEqual(len({five_tuple(f)[:2] for f in frames}), flows)
 
     def test_list_mix_has_distinct_flows(self):
         frames = self.frames("--lists", str(LIST_LENGTH))
