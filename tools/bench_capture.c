@@ -98,6 +98,7 @@ static void close_captures(struct bench *b)
 	merge_thread_stop(b->merge_thread);
 	pipeline_close(&b->pipeline);
 	b->loop.worker = NULL;
+	b->loop.n_lost = NULL;
 }
 
 static void drain(struct bench *b)
@@ -148,6 +149,9 @@ static int trial(struct bench *b, double offered_pps, double seconds, struct fig
 	b->loop.seconds = seconds;
 	if (open_captures(b) != 0)
 		return -1;
+	// A rate that loses is of no interest, the rest of its time neither.
+	if (offered_pps > 0 && !b->loop.is_pressing)
+		b->loop.n_lost = &b->pipeline.shared->slots[0][0].ring_full;
 	start = bench_now();
 	bench_on_worker(bench_loop, &b->loop);
 	drain(b);

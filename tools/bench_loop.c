@@ -39,6 +39,9 @@ int bench_loop(void *arg)
 		now = rte_rdtsc();
 		if (n > 0)
 			loop->busy_cycles += now - before;
+		if (loop->n_lost != NULL &&
+		    atomic_load_explicit(loop->n_lost, memory_order_relaxed) > 0)
+			break;
 	}
 	loop->cycles = now - start;
 	return 0;

@@ -21,6 +21,7 @@ struct bench_loop {
 	double offered_pps; // 0: closed loop
 	bool is_pressing;   // what is not fetched in time is lost at the port, as at a NIC
 	double seconds;
+	const _Atomic uint64_t *n_lost; // or NULL; the loop ends when it is not 0 any more
 	uint64_t n_pkts, n_lost_port, busy_cycles, cycles;
 };
 
