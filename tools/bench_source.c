@@ -8,48 +8,13 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
-enum { POOL_CACHE = 256, DESCRIPTORS = 1024 };
-
-static void put_be16(uint8_t *at, uint32_t value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
-static uint32_t ip_checksum(const uint8_t *header)
-{
-	uint32_t sum = 0;
-
-	for (unsigned i = 0; i < 20; i += 2)
-		sum += (uint32_t)header[i] << 8 | header[i + 1];
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~(sum + (sum >> 16)) & 0xffff;
-}
-
-uint32_t bench_frame(uint8_t frame[BENCH_FRAME_BYTES_MAX], uint32_t i, bool is_imix)
-{
-	static const uint32_t imix[12] = {60, 570, 60, 60, 570, 60, 1514, 60, 570, 60, 60, 570};
-	static const uint8_t macs[12] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1};
-	uint32_t len = is_imix ? imix[i % 12] : BENCH_FRAME_64, flow = i % BENCH_FLOWS;
-	uint8_t *ip = frame + 14, *tcp = frame + 34;
-
-	memset(frame, 0, len);
-	memcpy(frame, macs, sizeof(macs));
-	put_be16(frame + 12, 0x0800);
-	ip[0] = 0x45;
-	put_be16(ip + 2, len - 14);
-	put_be16(ip + 4, i);
-	ip[8] = 64;
-	ip[9] = 6;
-	memcpy(ip + 12, (const uint8_t[]){10, 1, (uint8_t)(flow >> 8), (uint8_t)flow}, 4);
-	memcpy(ip + 16, (const uint8_t[]){10, 2, (uint8_t)(flow >> 4), (uint8_t)(flow * 7)}, 4);
-	put_be16(ip + 10, ip_checksum(ip));
-	put_be16(tcp, 1024 + flow);
-	put_be16(tcp + 2, 2048 + flow * 13 % 50000);
-	tcp[12] = 0x50;
-	tcp[13] = 0x10; // ACK
-	return len;
-}
+enum {
+	POOL_CACHE = 256,
+	DESCRIPTORS = 1024,
+	DEVICE_MBUFS = 16383,
+	FLOW_DISTANCE =
+		611953, // a prime: from flow to flow all over the tables, each of them once a round
+};
 
 static int start_device(uint16_t device, struct rte_mempool *pool)
 {
@@ -72,10 +37,28 @@ static void start_clock(struct bench_source *source)
 	rx_queue_init_device(&source->queue, source->device, 0, &source->time);
 }
 
-int bench_source_ring(struct bench_source *source, uint32_t n, bool is_imix)
+/* The n frames of the mix, each in an mbuf in the ring. */
+static int fill_ring(struct rte_ring *ring, struct rte_mempool *pool, uint32_t n,
+		     const struct bench_mix *mix)
 {
-	struct rte_mempool *pool = rte_pktmbuf_pool_create("bench", 2 * n - 1, POOL_CACHE, 0,
-							   RTE_MBUF_DEFAULT_BUF_SIZE, 0);
+	for (uint32_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+		uint8_t frame[BENCH_FRAME_BYTES_MAX];
+		uint32_t len = bench_frame(frame, i, mix);
+
+		if (m == NULL || rte_pktmbuf_append(m, (uint16_t)len) == NULL)
+			return -1;
+		memcpy(rte_pktmbuf_mtod(m, uint8_t *), frame, len);
+		if (rte_ring_enqueue(ring, m) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+int bench_source_ring(struct bench_source *source, uint32_t n, const struct bench_mix *mix)
+{
+	struct rte_mempool *pool = rte_pktmbuf_pool_create("bench", n + 2 * POOL_CACHE, POOL_CACHE,
+							   0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	struct rte_ring *ring = rte_ring_create("bench", 2 * n, 0, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	int device = ring != NULL ? rte_eth_from_ring(ring) : -1;
 
@@ -86,26 +69,18 @@ int bench_source_ring(struct bench_source *source, uint32_t n, bool is_imix)
 	}
 	source->device = (uint16_t)device;
 	source->puts_back = true;
-	if (start_device(source->device, pool) != 0)
+	source->mix = *mix;
+	source->is_readdressed = mix->n_flows > n;
+	source->flow_distance = FLOW_DISTANCE % mix->n_flows;
+	if (start_device(source->device, pool) != 0 || fill_ring(ring, pool, n, mix) != 0)
 		return -1;
-	for (uint32_t i = 0; i < n; i++) {
-		struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
-		uint8_t frame[BENCH_FRAME_BYTES_MAX];
-		uint32_t len = bench_frame(frame, i, is_imix);
-
-		if (m == NULL || rte_pktmbuf_append(m, (uint16_t)len) == NULL)
-			return -1;
-		memcpy(rte_pktmbuf_mtod(m, uint8_t *), frame, len);
-		if (rte_ring_enqueue(ring, m) != 0)
-			return -1;
-	}
 	start_clock(source);
 	return 0;
 }
 
 int bench_source_device(struct bench_source *source, uint16_t device)
 {
-	struct rte_mempool *pool = rte_pktmbuf_pool_create("bench", 16383, POOL_CACHE, 0,
+	struct rte_mempool *pool = rte_pktmbuf_pool_create("bench", DEVICE_MBUFS, POOL_CACHE, 0,
 							   RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 
 	source->device = device;
@@ -116,12 +91,32 @@ int bench_source_device(struct bench_source *source, uint16_t device)
 	return 0;
 }
 
+void bench_source_send(struct bench_source *source, struct rte_mbuf **mbufs, unsigned n)
+{
+	if (rte_eth_tx_burst(source->device, 0, mbufs, (uint16_t)n) != n)
+		(void)fprintf(stderr, "The bench port lost frames of its own.\n");
+}
+
+static void set_flows(struct bench_source *source, struct rte_mbuf **mbufs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		source->flow += source->flow_distance;
+		if (source->flow >= source->mix.n_flows)
+			source->flow -= source->mix.n_flows;
+		bench_frame_set_flow(rte_pktmbuf_mtod(mbufs[i], uint8_t *), &source->mix,
+				     source->flow);
+	}
+}
+
 void bench_source_return(struct bench_source *source)
 {
 	struct rx_queue *q = &source->queue;
 
-	if (!source->puts_back)
+	if (!source->puts_back) {
 		rx_free(q);
-	else if (rte_eth_tx_burst(source->device, 0, q->lent, q->n_lent) != q->n_lent)
-		(void)fprintf(stderr, "The bench port lost frames of its own.\n");
+		return;
+	}
+	if (source->is_readdressed)
+		set_flows(source, q->lent, q->n_lent);
+	bench_source_send(source, q->lent, q->n_lent);
 }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,24 +15,30 @@
 
 #include "control/set_build.h"
 
-static int open_matcher(struct pipeline *p, const struct pipeline_settings *settings,
-			struct error *err)
+struct matcher *pipeline_matcher(const struct pipeline_settings *settings, struct error *err)
 {
-	const struct set_source_capture capture = {
-		.is_new = true, .connection = settings->connection, .data = settings->data};
-	const struct set_source source = {
-		.config = settings->config, .captures = &capture, .n_captures = 1, .generation = 1};
+	struct set_source_capture captures[CAPTURES_MAX];
+	const struct set_source source = {.config = settings->config,
+					  .captures = captures,
+					  .n_captures = settings->n_captures,
+					  .generation = 1};
+	struct matcher *matcher = NULL;
 	struct filter_set set;
 	size_t bytes;
-	void *mem = set_build(&source, &bytes);
-	int rc = -ENOMEM;
+	void *mem;
 
+	for (unsigned slot = 0; slot < settings->n_captures; slot++)
+		captures[slot] = (struct set_source_capture){.slot = slot,
+							     .is_new = true,
+							     .connection = settings->connection,
+							     .data = &settings->data[slot]};
+	mem = set_build(&source, &bytes);
 	if (mem == NULL)
 		error_set(err, "The filter set could not be built: out of memory.");
-	else if ((rc = filter_set_check(mem, bytes, &set, err)) == 0)
-		p->matcher = matcher_open(&set, err);
+	else if (filter_set_check(mem, bytes, &set, err) == 0)
+		matcher = matcher_open(&set, err);
 	free(mem);
-	return rc == 0 && p->matcher == NULL ? -ENOMEM : rc;
+	return matcher;
 }
 
 static void *aligned_zeros(size_t align, size_t size)
@@ -60,29 +67,47 @@ static int open_ring(struct pipeline *p, bool has_huge_pages, struct ring_writer
 	return 0;
 }
 
-static int open_store(struct pipeline *p, const struct pipeline_settings *settings,
-		      struct error *err)
+static int open_store(struct pipeline *p, const struct pipeline_settings *settings, unsigned slot,
+		      int dir_fd, struct error *err)
 {
-	struct store_settings store = {
-		.dir_fd = open(settings->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
-		.name = settings->name,
-		.file_bytes_max = (uint64_t)settings->data->file_mb * FILE_MB_BYTES,
-		.snap_bytes = settings->data->snap_bytes,
+	const struct filter_data *data = &settings->data[slot];
+	char name[NAME_MAX_BYTES];
+	const struct store_settings store = {
+		.dir_fd = dir_fd,
+		.name = name,
+		.file_bytes_max = (uint64_t)data->file_mb * FILE_MB_BYTES,
+		.snap_bytes = data->snap_bytes,
 		.timestamps = settings->config->captures.timestamps,
 		.reserve = settings->reserve,
 		.is_durable = settings->reserve, // as captures are; replay needs no index
 	};
 
-	if (store.dir_fd < 0) {
-		int rc = -errno;
+	if (slot == 0)
+		(void)snprintf(name, sizeof(name), "%s", settings->name);
+	else
+		(void)snprintf(name, sizeof(name), "%s.%u", settings->name, slot);
+	p->stores[slot] = store_open(&store, err);
+	return p->stores[slot] != NULL ? 0 : -EIO;
+}
 
+static int open_stores(struct pipeline *p, const struct pipeline_settings *settings,
+		       struct error *err)
+{
+	int dir_fd, rc = 0;
+
+	if (settings->dir == NULL)
+		return 0;
+	dir_fd = open(settings->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0) {
+		rc = -errno;
 		error_set(err, "The folder %s cannot be opened: %s.", settings->dir,
 			  strerror(errno));
 		return rc;
 	}
-	p->store = store_open(&store, err);
-	(void)close(store.dir_fd);
-	return p->store != NULL ? 0 : -EIO;
+	for (unsigned slot = 0; rc == 0 && slot < settings->n_captures; slot++)
+		rc = open_store(p, settings, slot, dir_fd, err);
+	(void)close(dir_fd);
+	return rc;
 }
 
 int pipeline_open(struct pipeline *p, const struct pipeline_settings *settings, struct error *err)
@@ -92,9 +117,11 @@ int pipeline_open(struct pipeline *p, const struct pipeline_settings *settings, 
 	int rc;
 
 	*p = (struct pipeline){.ring_bytes = settings->ring_bytes};
-	rc = open_store(p, settings, err);
-	if (rc == 0)
-		rc = open_matcher(p, settings, err);
+	rc = open_stores(p, settings, err);
+	if (rc == 0) {
+		p->matcher = pipeline_matcher(settings, err);
+		rc = p->matcher != NULL ? 0 : -EINVAL;
+	}
 	if (rc != 0)
 		goto failed;
 	if (open_ring(p, settings->has_huge_pages, &writer, &reader) == 0) {
@@ -108,7 +135,8 @@ int pipeline_open(struct pipeline *p, const struct pipeline_settings *settings, 
 		goto failed;
 	}
 	worker_publish(p->worker, p->matcher);
-	merge_set_store(p->merger, 0, p->store, 1);
+	for (unsigned slot = 0; slot < settings->n_captures; slot++)
+		merge_set_store(p->merger, slot, p->stores[slot], 1);
 	return 0;
 failed:
 	pipeline_close(p);
@@ -120,7 +148,8 @@ void pipeline_close(struct pipeline *p)
 	merge_close(p->merger);
 	worker_close(p->worker);
 	matcher_close(p->matcher);
-	store_close(p->store);
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		store_close(p->stores[slot]);
 	ring_unmap(p->ring_data, p->ring_bytes);
 	free(p->shared);
 	free(p->tail);

@@ -1,7 +1,7 @@
-/* pipeline.h - one capture in one process: worker, ring, merger and store without daemon or EAL.
+/* pipeline.h - captures in one process: worker, ring, merger and stores without daemon or EAL.
  *
- * Flow:    frames -> worker -> ring -> merger -> store, as between the two processes of the appliance
- * Used by: replay.c (one thread) and bench_main.c (worker and merger on a core each).
+ * Flow:    frames -> worker -> ring -> merger -> stores, as between the two processes of the appliance
+ * Used by: replay.c (one capture, one thread) and bench_capture.c (worker and merger on a core each).
  * Memory:  pipeline_open() allocates all, pipeline_close() frees; configuration and filter data are
  *          borrowed for pipeline_open() only.
  */
@@ -21,10 +21,11 @@
 
 struct pipeline_settings {
 	const struct config *config;
-	const struct filter_data *data;
-	uint32_t connection; // index in config, or SET_GATEWAY_WIDE
-	const char *dir;     // where the store's data file is made
-	const char *name;    // of that file
+	const struct filter_data *data; // one a capture; they get the slots 0, 1 ...
+	unsigned n_captures;		// at most CAPTURES_MAX
+	uint32_t connection;		// index in config, or SET_GATEWAY_WIDE
+	const char *dir;  // where the stores' data files are made; NULL: none, records are dropped
+	const char *name; // of the first capture's file; that of slot 1 is NAME.1
 	uint64_t ring_bytes; // a power of two
 	bool has_huge_pages; // for the ring
 	bool reserve;	     // store_settings.reserve
@@ -32,18 +33,21 @@ struct pipeline_settings {
 
 struct pipeline {
 	struct matcher *matcher;
-	struct worker_shared *shared; // the capture has slot 0
+	struct worker_shared *shared;
 	struct ring_tail *tail;
 	uint8_t *ring_data;
 	uint64_t ring_bytes;
 	struct worker *worker;
 	struct merger *merger;
-	struct store *store;
+	struct store *stores[CAPTURES_MAX];
 };
 
 /* 0, or -errno and a sentence; then there is nothing to close. */
 int pipeline_open(struct pipeline *pipeline, const struct pipeline_settings *settings,
 		  struct error *err);
 void pipeline_close(struct pipeline *pipeline);
+
+/* The matcher alone (matcher_close() frees), or NULL and a sentence. */
+struct matcher *pipeline_matcher(const struct pipeline_settings *settings, struct error *err);
 
 #endif

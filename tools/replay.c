@@ -234,6 +234,7 @@ static int open_pipeline(struct replay *r, const struct options *o, struct error
 	char name[64], *dir = work_folder(o->out), *path = NULL;
 	struct pipeline_settings settings = {.config = &r->config,
 					     .data = &r->data,
+					     .n_captures = 1,
 					     .connection = r->connection,
 					     .dir = dir,
 					     .name = name,
@@ -430,7 +431,7 @@ static int finish(struct replay *r, const struct options *o, struct error *err)
 
 	run(r);
 	add_input_warnings(r, o);
-	view = store_view_final(r->pipeline.store, err);
+	view = store_view_final(r->pipeline.stores[0], err);
 	if (view == NULL)
 		return -EIO;
 	rc = write_out(o->out, view, err);
