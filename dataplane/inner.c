@@ -14,15 +14,11 @@
 #include "dataplane/stage.h"
 
 #include <assert.h>
-#include <immintrin.h>
-#include <stdalign.h>
 
 #include "dataplane/classify.h"
 #include "dataplane/headers_fast.h"
-#include "filters/matcher_tables.h"
 
 enum {
-	LANES = 8,
 	PROTO_ICMP = 1,
 	L3 = ETHER_BYTES,
 	L4 = L3 + IPV4_BYTES_MIN,
@@ -31,7 +27,14 @@ enum {
 };
 
 #define MASK_OTHER (UINT32_C(1) << 31) /* in place of a verdict mask: of no class */
-static_assert(CAPTURES_MAX * MATCH_BITS_PER_SLOT < 31, "a mask leaves it free");
+static_assert(CAPTURES_MAX * FILTERS_PER_CAPTURE_MAX * FILTER_DIRECTIONS < 31,
+	      "a mask leaves it free");
+
+typedef int32_t v4 __attribute__((vector_size(16)));
+
+#define MASK_OTHER (UINT32_C(1) << 31) /* in place of a verdict mask: of no class */
+static_assert(CAPTURES_MAX * FILTERS_PER_CAPTURE_MAX * FILTER_DIRECTIONS < 31,
+	      "a mask leaves it free");
 
 /* Eight numbers, one a packet.  A comparison gives 0 or -1 in each. */
 typedef int32_t v8 __attribute__((vector_size(4 * LANES)));
@@ -41,16 +44,8 @@ typedef int32_t v4 __attribute__((vector_size(16)));
 /* Built in registers: a vector read from memory would wait for eight narrow stores. */
 #define V8_OF(a) ((v8){(a)[0], (a)[1], (a)[2], (a)[3], (a)[4], (a)[5], (a)[6], (a)[7]})
 
-/* Eight packets' keys as they lie in the frames, and a bit for each packet that is plain; what the
- * others' keys say means nothing.
- */
-struct lanes {
-	v8 src, dst, ports, kind;
-	unsigned plain;
-};
-
 static_assert(BURST_MAX == 64, "a burst is a word of bits");
-static_assert(CLASS_OTHER == 0, "fold() makes it of no class");
+static_assert(CLASS_OTHER == 0, "what fates_of() leaves it at");
 static_assert(L3 + 12 + 16 <= READABLE_MIN, "what columns() reads of the addresses");
 
 /* Four words of each of eight frames: one vector a word. */
@@ -93,13 +88,10 @@ static inline v8 be16_of(v8 words)
 	return (words & 0xff) << 8 | (words >> 8 & 0xff);
 }
 
-static inline unsigned bits_of(v8 mask)
-{
-	return (unsigned)_mm256_movemask_ps((__m256)mask);
-}
-
-/* Each frame has READABLE_MIN bytes at least. */
-static inline struct lanes lanes_parse(const uint8_t *const data[LANES])
+/* The matcher's keys of eight frames of READABLE_MIN bytes at least.  Gives a bit for each that is plain;
+ * what the keys of the others say means nothing.
+ */
+static inline unsigned lanes_parse(const uint8_t *const data[LANES], struct match_lanes *lanes)
 {
 	v8 ip[4], flow[4]; // from the EtherType on; from the source address on
 	v8 tcp = column(data, L4 + 12), protocol, total, least, wrong;
@@ -118,14 +110,12 @@ static inline struct lanes lanes_parse(const uint8_t *const data[LANES])
 	wrong |= (ip[2] & 0xff3f) != 0;		  // a fragment
 	wrong |= total < least;
 	wrong |= is_tcp & ((tcp & 0xff) < TCP_OFFSET_MIN);
-	return (struct lanes){
-		.src = flow[0],
-		.dst = flow[1],
-		.ports = flow[2],
-		.kind = (is_tcp & (tcp >> 8 & 0xff)) | (is_udp & (MATCH_KIND_PORTS + PROTO_UDP)) |
-			(is_portless & (protocol + MATCH_KIND_NO_PORTS)),
-		.plain = bits_of((is_tcp | is_udp | is_portless) & ~wrong),
-	};
+	lanes->src = flow[0];
+	lanes->dst = flow[1];
+	lanes->ports = flow[2];
+	lanes->kind = (is_tcp & (tcp >> 8 & 0xff)) | (is_udp & (MATCH_KIND_PORTS + PROTO_UDP)) |
+		      (is_portless & (protocol + MATCH_KIND_NO_PORTS));
+	return v8_bits((is_tcp | is_udp | is_portless) & ~wrong);
 }
 
 /* Frames that are too short to be plain, or to be read: others are put in their place. */
@@ -137,7 +127,8 @@ static __attribute__((noinline)) void replace_short(const uint8_t *data[LANES], 
 		data[__builtin_ctz(is_short)] = nothing;
 }
 
-static inline struct lanes lanes_of(const struct pkt p[LANES])
+/* lanes_parse() of eight packets. */
+static inline unsigned lanes_of(const struct pkt p[LANES], struct match_lanes *lanes)
 {
 	const uint8_t *data[LANES];
 	int32_t lens[LANES];
@@ -147,14 +138,15 @@ static inline struct lanes lanes_of(const struct pkt p[LANES])
 		data[i] = p[i].data;
 		lens[i] = (int32_t)p[i].len;
 	}
-	is_short = bits_of(V8_OF(lens) < READABLE_MIN);
+	is_short = v8_bits(V8_OF(lens) < READABLE_MIN);
 	if (__builtin_expect(is_short != 0, 0))
 		replace_short(data, is_short);
-	return lanes_parse(data);
+	return lanes_parse(data, lanes);
 }
 
 /* The last of a burst: spare lanes repeat the last packet. */
-static __attribute__((noinline)) struct lanes lanes_of_some(const struct pkt *p, unsigned n)
+static __attribute__((noinline)) unsigned lanes_of_some(const struct pkt *p, unsigned n,
+							struct match_lanes *lanes)
 {
 	struct pkt some[LANES];
 
@@ -162,21 +154,7 @@ static __attribute__((noinline)) struct lanes lanes_of_some(const struct pkt *p,
 		some[i].data = p[i < n ? i : n - 1].data;
 		some[i].len = p[i < n ? i : n - 1].len;
 	}
-	return lanes_of(some);
-}
-
-/* Out of line: the loop has the registers for itself. */
-static __attribute__((noinline)) void match_lanes(const struct matcher *m, const struct lanes *l,
-						  uint32_t masks[LANES])
-{
-	for (unsigned i = 0; i < LANES; i++) {
-		const struct match_plain key = {.src = (uint32_t)l->src[i],
-						.dst = (uint32_t)l->dst[i],
-						.ports = (uint32_t)l->ports[i],
-						.kind = (uint32_t)l->kind[i]};
-
-		masks[i] = match_plain_inline(m, &key);
-	}
+	return lanes_of(some, lanes) & ((1U << n) - 1);
 }
 
 /* A fragment: the first leaves its verdict in the table, later ones take it from there.  A verdict of
@@ -220,40 +198,51 @@ static uint32_t match_slow(const struct inner_stage *s, struct pkt *p, unsigned 
 	return match_inner(s->matcher, &key);
 }
 
-/* Verdict masks of n <= LANES packets. */
-static inline void judge(const struct inner_stage *s, struct pkt *p, unsigned n,
-			 uint32_t masks[LANES], unsigned *n_other)
+/* Eight verdict masks become the packets' fates: match_fold(), port and class. */
+static inline v8 fates_of(v8 masks, uint32_t port)
 {
-	struct lanes lanes = n == LANES ? lanes_of(p) : lanes_of_some(p, n);
-	unsigned slow = ~lanes.plain & ((1U << n) - 1);
+	v8u any = (v8u)masks, captures;
 
-	if (s->matcher != NULL)
-		match_lanes(s->matcher, &lanes, masks);
-	else
-		memset(masks, 0, LANES * sizeof(*masks));
-	for (; __builtin_expect(slow != 0, 0); slow &= slow - 1) {
-		unsigned i = (unsigned)__builtin_ctz(slow);
-
-		masks[i] = match_slow(s, &p[i], n_other);
-	}
-}
-
-/* Eight verdict masks become the packets' fates, in place: match_fold().  Gives a bit for each packet
- * that is wanted.
- */
-static inline unsigned fold(uint32_t masks[LANES], uint32_t port)
-{
-	v8u mask, any, captures, fate;
-
-	memcpy(&mask, masks, sizeof(mask));
-	any = mask | mask >> 3;
+	any |= any >> 3;
 	any |= any >> 1 | any >> 2;
 	captures = (any & MATCH_FOLD_FIRST) * MATCH_FOLD_GATHER >> MATCH_FOLD_SHIFT &
 		   MATCH_FOLD_CAPTURES;
-	fate = captures | port << FATE_PORT |
-	       ((v8u)(mask < MASK_OTHER) & CLASS_INNER) << FATE_CLASS;
-	memcpy(masks, &fate, sizeof(fate));
-	return bits_of((v8)(captures != 0));
+	return (v8)captures | (int32_t)(port << FATE_PORT) |
+	       ((masks >= 0) & CLASS_INNER << FATE_CLASS); // MASK_OTHER is the sign
+}
+
+/* Put in the masks of packets that are not plain, a bit each. */
+static __attribute__((noinline)) v8 judge_slow(const struct inner_stage *s, struct pkt *p, v8 masks,
+					       unsigned slow, unsigned *n_other)
+{
+	uint32_t mask[LANES];
+
+	memcpy(mask, &masks, sizeof(mask));
+	for (; slow != 0; slow &= slow - 1) {
+		unsigned i = (unsigned)__builtin_ctz(slow);
+
+		mask[i] = match_slow(s, &p[i], n_other);
+	}
+	return V8_OF((int32_t *)mask);
+}
+
+/* The fates of n <= LANES packets.  Gives a bit for each that is wanted. */
+static inline unsigned judge(const struct inner_stage *s, struct pkt *p, unsigned n,
+			     unsigned *n_other)
+{
+	struct match_lanes lanes;
+	uint32_t fate[LANES];
+	unsigned all = (1U << n) - 1;
+	unsigned plain = n == LANES ? lanes_of(p, &lanes) : lanes_of_some(p, n, &lanes);
+	v8 masks = s->matcher != NULL ? match_plain(s->matcher, &lanes) : (v8){0}, fates;
+
+	if (__builtin_expect(plain != all, 0))
+		masks = judge_slow(s, p, masks, ~plain & all, n_other);
+	fates = fates_of(masks, s->port);
+	memcpy(fate, &fates, sizeof(fate));
+	for (unsigned i = 0; i < n; i++)
+		p[i].fate = fate[i];
+	return v8_bits((fates & MATCH_FOLD_CAPTURES) != 0) & all;
 }
 
 /* The packets of `wanted`, a bit each, to the front. */
@@ -269,19 +258,12 @@ static __attribute__((noinline)) void gather(struct pkt *p, uint64_t wanted)
 
 unsigned inner_burst(const struct inner_stage *s, struct pkt *p, unsigned n)
 {
-	alignas(v8) uint32_t masks[BURST_MAX];
 	unsigned n_other = 0, n_wanted;
 	uint64_t wanted = 0;
 
 	assert(n <= BURST_MAX);
 	for (unsigned i = 0; i < n; i += LANES)
-		judge(s, p + i, n - i < LANES ? n - i : LANES, masks + i, &n_other);
-	// In a second pass: eight narrow stores have to settle before they can be read as one vector.
-	for (unsigned i = 0; i < n; i += LANES)
-		wanted |= (uint64_t)fold(masks + i, s->port) << i;
-	for (unsigned i = 0; i < n; i++)
-		p[i].fate = masks[i];
-	wanted &= n < BURST_MAX ? (UINT64_C(1) << n) - 1 : UINT64_MAX;
+		wanted |= (uint64_t)judge(s, p + i, n - i < LANES ? n - i : LANES, &n_other) << i;
 	n_wanted = (unsigned)__builtin_popcountll(wanted);
 	if (n_wanted < n && n_wanted > 0)
 		gather(p, wanted);

@@ -1,7 +1,7 @@
 /* matcher.c - compile a filter set into the tables of matcher.h, and look them up.
  *
- * Tables: a trie for each address family and side; 64 Ki 16-bit indices into the distinct masks for
- * each port side (128 KiB instead of 256, and none at all while no filter names a port); 256 masks for
+ * Tables: a trie for each address family and side; for each port side 64 Ki indices into the distinct
+ * masks, of as few bits as they need (none at all while no filter names a port); 256 masks for
  * protocols, 256 for TCP flags.  Everything that holds for a dimension without lists is folded into
  * one constant, so that a filter without ports costs no port lookup.
  * Refused: cross products (rte_acl): 100 subnets x 100 ports x both ways is 10,000 rules there and 200
@@ -64,17 +64,13 @@ static void put_ports(uint32_t *masks, bool *is_named, const struct filter_set *
 		masks[i] |= bit;
 }
 
-/* Turn [port] masks into indices of the distinct ones.  A small open hash finds repeats. */
-static int compress_ports(struct port_table *table, const uint32_t *by_port)
+/* Number the distinct ones of the [port] masks, in `index`.  A small open hash finds repeats. */
+static int number_masks(struct port_table *table, const uint32_t *by_port, uint16_t *index)
 {
 	uint32_t *slot_of = calloc(2 * N_PORTS, sizeof(*slot_of)); // index + 1, 0: free
 
-	table->index = malloc(N_PORTS * sizeof(*table->index));
-	table->masks = malloc(N_PORTS * sizeof(*table->masks));
-	if (slot_of == NULL || table->index == NULL || table->masks == NULL) {
-		free(slot_of);
+	if (slot_of == NULL)
 		return -ENOMEM;
-	}
 	for (uint32_t port = 0; port < N_PORTS; port++) {
 		uint32_t mask = by_port[port], h = (mask * UINT32_C(2654435761)) >> 15;
 
@@ -84,10 +80,35 @@ static int compress_ports(struct port_table *table, const uint32_t *by_port)
 			table->masks[table->n_masks] = mask;
 			slot_of[h] = ++table->n_masks;
 		}
-		table->index[port] = (uint16_t)(slot_of[h] - 1);
+		index[port] = (uint16_t)(slot_of[h] - 1);
 	}
 	free(slot_of);
 	return 0;
+}
+
+/* Turn [port] masks into a table. */
+static int compress_ports(struct port_table *table, const uint32_t *by_port)
+{
+	uint16_t *index = malloc(N_PORTS * sizeof(*index));
+	int rc = -ENOMEM;
+
+	table->masks = malloc(N_PORTS * sizeof(*table->masks));
+	if (index == NULL || table->masks == NULL || number_masks(table, by_port, index) != 0)
+		goto done;
+	while (UINT64_C(1) << (1U << table->log2_bits) < table->n_masks)
+		table->log2_bits++;
+	table->words = calloc((size_t)N_PORTS << table->log2_bits >> 5, sizeof(*table->words));
+	if (table->words == NULL)
+		goto done;
+	for (uint32_t port = 0; port < N_PORTS; port++) {
+		uint32_t at = port << table->log2_bits;
+
+		table->words[at / 32] |= (uint32_t)index[port] << at % 32;
+	}
+	rc = 0;
+done:
+	free(index);
+	return rc;
 }
 
 /* Everything of one filter but its addresses and ports, for one direction. */
@@ -325,6 +346,17 @@ static int compile_peers(struct matcher *m, const struct filter_set *set)
 	return 0;
 }
 
+static uint32_t port_mask(const struct port_table *table, bool has_ports, uint16_t port)
+{
+	uint32_t at = (uint32_t)port << table->log2_bits;
+
+	if (table->words == NULL)
+		return UINT32_MAX; // no filter names a port on this side
+	if (!has_ports)
+		return table->without_ports;
+	return table->masks[table->words[at / 32] >> at % 32 & port_index_mask(table)];
+}
+
 /* Protocol, flags, the lack of ports, and the scope if there is but one: in one table. */
 static void compile_kinds(struct matcher *m)
 {
@@ -337,8 +369,6 @@ static void compile_kinds(struct matcher *m)
 		m->kind[MATCH_KIND_PORTS + i] = m->protocol[i] & m->not_tcp & scope;
 		m->kind[MATCH_KIND_NO_PORTS + i] = m->protocol[i] & without_ports & scope;
 	}
-	m->names_ports = m->sport.index != NULL || m->dport.index != NULL;
-	m->is_short = !m->names_ports && !m->has_remotes;
 }
 
 static int seal_tries(struct matcher *m)
@@ -398,9 +428,9 @@ void matcher_close(struct matcher *m)
 		trie_fini(&m->remotes[family]);
 		trie_fini(&m->peers[family]);
 	}
-	free(m->sport.index);
+	free(m->sport.words);
 	free(m->sport.masks);
-	free(m->dport.index);
+	free(m->dport.words);
 	free(m->dport.masks);
 	free(m->connection_masks);
 	free(m->port_peers);
@@ -439,20 +469,41 @@ uint32_t matcher_snap_bytes(const struct matcher *m, uint8_t captures)
 	return longest;
 }
 
+/* Bits of the captures that are in scope of an inner packet. */
+static uint32_t scope_of(const struct matcher *m, unsigned v6, const uint8_t *src,
+			 const uint8_t *dst)
+{
+	uint32_t from, to;
+
+	if (!m->has_remotes)
+		return m->no_connection_mask;
+	from = trie_lookup(&m->remotes[v6], src);
+	to = trie_lookup(&m->remotes[v6], dst);
+	if ((from | to) == 0)
+		return m->no_connection_mask;
+	return m->connection_masks[from] | m->connection_masks[to];
+}
+
+static uint32_t addresses_of(const struct matcher *m, const struct match_key *key)
+{
+	unsigned v6 = key->family == 6;
+
+	return trie_lookup(&m->src[v6], key->src) & trie_lookup(&m->dst[v6], key->dst);
+}
+
 uint32_t match_inner(const struct matcher *m, const struct match_key *key)
 {
-	return match_inner_inline(m, key);
+	uint32_t flags = key->has_tcp_flags ? m->tcp_flags[key->tcp_flags] : m->not_tcp;
+
+	return addresses_of(m, key) & port_mask(&m->sport, key->has_ports, key->sport) &
+	       port_mask(&m->dport, key->has_ports, key->dport) & m->protocol[key->protocol] &
+	       flags & scope_of(m, key->family == 6, key->src, key->dst);
 }
 
 uint32_t match_inner_no_first(const struct matcher *m, const struct match_key *key)
 {
 	return addresses_of(m, key) & m->protocol[key->protocol] & m->no_ports_no_flags &
 	       scope_of(m, key->family == 6, key->src, key->dst);
-}
-
-uint32_t match_plain(const struct matcher *m, const struct match_plain *plain)
-{
-	return match_plain_inline(m, plain);
 }
 
 uint8_t match_fold(uint32_t verdict)

@@ -16,11 +16,13 @@
 #ifndef GATECAP_FILTERS_MATCHER_H
 #define GATECAP_FILTERS_MATCHER_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "filters/filter_set.h"
+#include "filters/lanes.h"
 #include "filters/limits.h"
 
 struct matcher;
@@ -35,13 +37,13 @@ struct match_key {
 	uint16_t sport, dport;
 };
 
-/* The same of a plain packet: IPv4, whole, with TCP, UDP or a protocol without ports.  Addresses and
+/* The same of eight plain packets: IPv4, whole, with TCP, UDP or a protocol without ports.  Addresses and
  * ports are words as they lie in the frame, the first byte lowest.
  */
-struct match_plain {
-	uint32_t src, dst;
-	uint32_t ports; // both, if it has any
-	uint32_t kind;	// see below
+struct match_lanes {
+	v8 src, dst;
+	v8 ports; // both, if it has any
+	v8 kind;  // < MATCH_KINDS, see below
 };
 
 /* One number for protocol and TCP flags, so that both are one lookup. */
@@ -71,11 +73,24 @@ const struct set_endpoint *matcher_endpoints(const struct matcher *matcher, uint
 /* Verdict mask of an inner packet: every dimension, scope included. */
 uint32_t match_inner(const struct matcher *matcher, const struct match_key *key);
 
-/* match_inner() of a plain packet. */
-uint32_t match_plain(const struct matcher *matcher, const struct match_plain *plain);
+/* match_inner() of eight plain packets. */
+v8 match_plain(const struct matcher *matcher, const struct match_lanes *lanes);
 
 /* The same for a later fragment whose first was not seen: filters without ports and flags only. */
 uint32_t match_inner_no_first(const struct matcher *matcher, const struct match_key *key);
+
+/* Folding a mask to captures: when the first bit of each slot says whether any of its six is set, a
+ * multiplication brings bit 6k to 20 + k: the factor has bits 20 - 5k, and no two products meet there.
+ */
+enum {
+	MATCH_FOLD_FIRST = 0x1041041,
+	MATCH_FOLD_GATHER = 0x108421,
+	MATCH_FOLD_SHIFT = 20,
+	MATCH_FOLD_CAPTURES = 31,
+};
+
+static_assert(FILTERS_PER_CAPTURE_MAX * FILTER_DIRECTIONS == 6 && CAPTURES_MAX == 5,
+	      "it gathers 5 x 6 bits");
 
 /* Captures (bit a slot) of a verdict mask. */
 uint8_t match_fold(uint32_t verdict);

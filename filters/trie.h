@@ -1,8 +1,8 @@
 /* trie.h - addresses to 31-bit values: what a set of subnets says of one address.
  *
- * A byte at the root, a byte at the next level, then four bits a level: a small node is one cache line.
+ * A byte a level for three levels, then four bits a level: a small node is one cache line.
  * Values are pushed to the leaves when a prefix is put in, so that a lookup ends at the first leaf: two
- * loads down to a /16, four for a /24, and nothing depends on how many prefixes there are.
+ * loads down to a /16, three for a /24, and nothing depends on how many prefixes there are.
  * Use:     trie_init, puts, trie_seal, lookups; nothing is put in after the seal.
  * Threads: build by one, then immutable and free for all.
  * Memory:  trie_init() takes nothing but the struct; nodes grow by realloc; trie_fini() frees.
@@ -32,7 +32,8 @@ struct trie_budget {
  */
 struct trie {
 	uint32_t root[TRIE_WIDE];
-	uint32_t *entries; // of all nodes, at most 256 of them wide
+	uint32_t
+		*entries; // of all nodes; at most 65,536 of IPv4's are wide ones of the third level
 	uint32_t n_entries, n_allocated;
 	struct trie_budget *budget; // NULL: none but the machine's
 };
@@ -61,7 +62,10 @@ static inline uint32_t trie_begin(const struct trie *trie, uint8_t byte0, uint8_
 /* The value, from what trie_begin() gave.  addr: network order, 4 or 16 bytes, as the family has it. */
 static inline uint32_t trie_finish(const struct trie *trie, uint32_t entry, const uint8_t *addr)
 {
-	for (unsigned i = 2; __builtin_expect(entry & TRIE_CHILD, 0); i++) {
+	if (!(entry & TRIE_CHILD))
+		return entry;
+	entry = trie->entries[(entry & ~TRIE_CHILD) + addr[2]];
+	for (unsigned i = 3; __builtin_expect(entry & TRIE_CHILD, 0); i++) {
 		entry = trie->entries[(entry & ~TRIE_CHILD) + (addr[i] >> 4)];
 		if (!(entry & TRIE_CHILD))
 			break;
