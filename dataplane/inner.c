@@ -190,8 +190,6 @@ static uint32_t match_slow(const struct inner_stage *s, struct pkt *p, unsigned 
 		++*n_other;
 		return MASK_OTHER;
 	}
-	if (s->matcher == NULL)
-		return 0;
 	if (p->h.flags & (PKT_FRAGMENT_FIRST | PKT_FRAGMENT_LATER))
 		return match_fragment(s, p);
 	key = match_key_of(&p->h);
@@ -234,7 +232,7 @@ static inline unsigned judge(const struct inner_stage *s, struct pkt *p, unsigne
 	uint32_t fate[LANES];
 	unsigned all = (1U << n) - 1;
 	unsigned plain = n == LANES ? lanes_of(p, &lanes) : lanes_of_some(p, n, &lanes);
-	v8 masks = s->matcher != NULL ? match_plain(s->matcher, &lanes) : (v8){0}, fates;
+	v8 masks = match_plain(s->matcher, &lanes), fates;
 
 	if (__builtin_expect(plain != all, 0))
 		masks = judge_slow(s, p, masks, ~plain & all, n_other);

@@ -40,7 +40,7 @@ unsigned match_outer_burst(const struct matcher *matcher, struct pkt *p, unsigne
 
 /* What inner_burst() needs, all borrowed. */
 struct inner_stage {
-	const struct matcher *matcher;	  // NULL: no capture runs, nothing survives
+	const struct matcher *matcher;
 	struct fragment_table *fragments; // later ones inherit the verdict of their first
 	struct tally *tally;
 	uint64_t *n_class; // counted by class

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/set_build.h"
 #include "dataplane/classify.h"
 #include "dataplane/headers_fast.h"
 #include "dataplane/stage.h"
@@ -119,10 +120,48 @@ static void balance(const struct run *run)
 	assert(run->tally.n_held + n_classes == run->n_in);
 }
 
-/* Runs of packets with the same role are one burst. */
-static void bursts_run(struct classifier *c, struct pkt *p, const uint8_t *roles, unsigned n,
-		       struct run *run)
+/* Opening takes milliseconds (megabytes of tables), so one classifier serves many inputs.  Each input
+ * begins when all entries of those before are too old to matter.
+ */
+struct forever {
+	struct classifier *classifier;
+	struct fragment_table *fragments;
+	struct matcher *matcher;
+	uint64_t epoch_ns;
+};
+
+/* One capture of SYNs from or to one subnet. */
+static struct matcher *some_matcher(void)
 {
+	static struct subnet subnet = {.family = 4, .prefix_len = 24, .addr = {192, 0, 2}};
+	static struct config config;
+	static const struct filter_data data = {
+		.tracing_flags = TRACE_DEFAULT,
+		.snap_bytes = 120,
+		.n_filters = 1,
+		.filters = {{.src = &subnet, .n_src = 1, .tcp_flags = 2}}};
+	const struct set_source_capture capture = {
+		.is_new = true, .connection = SET_GATEWAY_WIDE, .data = &data};
+	const struct set_source source = {
+		.config = &config, .captures = &capture, .n_captures = 1, .generation = 1};
+	struct filter_set set;
+	size_t bytes;
+	void *mem = set_build(&source, &bytes);
+	struct matcher *matcher = NULL;
+
+	if (mem != NULL && filter_set_check(mem, bytes, &set, NULL) == 0)
+		matcher = matcher_open(&set, NULL);
+	free(mem);
+	if (matcher == NULL)
+		abort();
+	return matcher;
+}
+
+/* Runs of packets with the same role are one burst. */
+static void bursts_run(const struct forever *forever, struct pkt *p, const uint8_t *roles,
+		       unsigned n, struct run *run)
+{
+	struct classifier *c = forever->classifier;
 	uint64_t latest_ns;
 
 	for (unsigned from = 0, to; from < n; from = to) {
@@ -130,7 +169,9 @@ static void bursts_run(struct classifier *c, struct pkt *p, const uint8_t *roles
 			check_headers(p[to].data, p[to].len);
 		latest_ns = p[to - 1].time_ns;
 		if (roles[from]) {
-			const struct inner_stage stage = {.tally = &run->tally,
+			const struct inner_stage stage = {.matcher = forever->matcher,
+							  .fragments = forever->fragments,
+							  .tally = &run->tally,
 							  .n_class = run->n_class};
 
 			run->n_survivors += inner_burst(&stage, p + from, to - from);
@@ -145,14 +186,6 @@ static void bursts_run(struct classifier *c, struct pkt *p, const uint8_t *roles
 	}
 }
 
-/* Opening takes milliseconds (megabytes of tables), so one classifier serves many inputs.  Each input
- * begins when all entries of those before are too old to matter.
- */
-struct forever {
-	struct classifier *classifier;
-	uint64_t epoch_ns;
-};
-
 static void open_if_needed(struct forever *forever, struct run *run)
 {
 	static const struct ovpn_endpoint endpoints[] = {
@@ -163,9 +196,13 @@ static void open_if_needed(struct forever *forever, struct run *run)
 
 	if (forever->epoch_ns > UINT64_MAX / 2) {
 		classifier_close(forever->classifier);
+		fragment_close(forever->fragments);
+		matcher_close(forever->matcher);
 		*forever = (struct forever){0};
 	}
 	if (forever->classifier == NULL) {
+		forever->matcher = some_matcher();
+		forever->fragments = fragment_open();
 		forever->classifier =
 			classifier_open(&(struct classify_hooks){hold_wanted, release, drop, run});
 		classifier_set_endpoints(forever->classifier, endpoints, 3);
@@ -202,7 +239,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < n; i++)
 		p[i].time_ns += forever.epoch_ns;
 	forever.epoch_ns = p[n - 1].time_ns + UINT64_C(1000000000000);
-	bursts_run(forever.classifier, p, roles, n, &run);
+	bursts_run(&forever, p, roles, n, &run);
 	finish(forever.classifier, &run);
 	for (unsigned i = 0; i < n; i++)
 		free(copies[i]);
