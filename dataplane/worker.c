@@ -341,7 +341,8 @@ void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port,
 	mark = audit_before(&w->audit, w->recorder.shared, &w->tally, port);
 	show_received(w, n_in, port);
 	n = inner ? judge_inner(w, p, n_in, port) : judge_outer(w, p, n_in, port);
-	record_burst(&w->recorder, p, n, &w->tally);
+	if (n > 0)
+		record_burst(&w->recorder, p, n, &w->tally);
 	w->n_received += n_in;
 	assert(tally_total(&w->tally) == w->n_received);
 	show_classes(w, port);
