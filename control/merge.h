@@ -1,6 +1,6 @@
 /* merge.h - the workers' rings, brought into one order of time and dealt to the captures' stores.
  *
- * Flow:    ring (one a worker) -> merge_step() -> store_append() of each capture
+ * Flow:    ring (one a worker) -> merge_step() -> store_append_batch() of each capture
  * Threads: merge_step() and merge_commit(): the merge thread.  merge_set_store(): any; when it returns
  *          the store that was there before is committed and not touched again.  merge_time_ns(): any.
  * Order:   by time; of one time: late ones as they were found, then by ring; within a ring as pushed.
@@ -9,7 +9,7 @@
  *          OpenVPN flow is undecided.
  * Trust:   a record whose length or captures cannot be closes its ring: the rest of the ring is lost,
  *          counted in merge_corrupt().
- * Proof:   tests/test_merge.c (random rings against a sort)
+ * Proof:   tests/test_merge.c (random rings against a sort), tests/test_batch.c (with stores)
  */
 #ifndef GATECAP_CONTROL_MERGE_H
 #define GATECAP_CONTROL_MERGE_H

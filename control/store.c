@@ -1,14 +1,8 @@
-/* store.c - filling the circular store.
+/* store.c - opening and closing the circular store.
  *
- * A record is copied into a staging buffer that stays in the cache and is written when it is full, or
- * when there is nothing else to do; so the page cache sees few, large writes.  (Writing through a
- * mapping was a quarter slower on the prototype: page faults; an iovec a record: slower than the copy.)
- * When a segment is full the next place is taken; when no place is free the oldest segment goes, whole.
  * There are enough places that what stays always fills MaxFileSize, and besides, in a durable store, as
  * many as are written between two commits, so that no segment that the last commit names is written over:
  * see live_places_for() and spare_places_for().
- * Disk: what could not be written is lost, whole, and so is what comes before the next commit, which
- * tries again: a disk that is full is asked a hundred times a second, not once for every 128 KiB.
  */
 #include "control/store.h"
 
@@ -22,12 +16,6 @@
 #include <unistd.h>
 
 #include "control/store_internal.h"
-
-static_assert(offsetof(struct stored, wire_len) == 8 && offsetof(struct stored, caplen) == 12 &&
-		      offsetof(struct stored, port) == 14 &&
-		      __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
-	      "store_append() writes it as two words");
-static_assert(STORE_STAGE_BYTES >= SNAP_BYTES_MAX + (int)sizeof(struct stored), "a record fits");
 
 enum { SEGMENT_BYTES_MAX = 1 << 20, SEGMENTS_MIN = 16 };
 
@@ -119,7 +107,7 @@ static int create_file(struct store *s, uint64_t bytes, struct error *err)
 	return 0;
 }
 
-static void start_segment(struct store *s, uint64_t sequence)
+void store_start_segment(struct store *s, uint64_t sequence)
 {
 	struct segment *segment = segment_at(&s->index, s->index.n_live++);
 
@@ -152,6 +140,7 @@ struct store *store_new(const struct store_settings *settings, uint32_t segment_
 	s->settings.name = NULL;
 	s->segment_bytes = segment_bytes;
 	s->n_live_max = n_live_max;
+	s->stage_bytes = STORE_STAGE_BYTES;
 	s->sync_slot = INDEX_SLOTS_COMMIT;
 	s->index.n_places = n_places;
 	s->index.ring = calloc(n_places, sizeof(*s->index.ring));
@@ -186,7 +175,7 @@ struct store *store_open(const struct store_settings *settings, struct error *er
 		error_set(err, "The capture could not start: out of memory, or of descriptors.");
 		return NULL;
 	}
-	start_segment(s, 0);
+	store_start_segment(s, 0);
 	if (check_room(s, store_disk_bytes(settings->file_bytes_max, settings->snap_bytes), err) !=
 		    0 ||
 	    (settings->is_durable && index_create(s, err) != 0) ||
@@ -194,6 +183,7 @@ struct store *store_open(const struct store_settings *settings, struct error *er
 		store_close(s);
 		return NULL;
 	}
+	store_map(s);
 	return s;
 }
 
@@ -222,6 +212,7 @@ void store_close(struct store *s)
 	// acq_rel: whoever frees sees all that the others did.
 	if (s == NULL || atomic_fetch_sub_explicit(&s->n_users, 1, memory_order_acq_rel) > 1)
 		return;
+	store_unmap(s);
 	// The index last: store_remove() finds the data of a close that a crash cut short by it.
 	close_file(s, s->fd, s->data_name);
 	close_file(s, s->index_fd, s->index_name);
@@ -259,27 +250,6 @@ void store_unlock(struct store *s)
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
-/* From record time a to b, records of a port were lost. */
-static void note_loss(struct store *s, uint64_t first_ns, uint64_t last_ns)
-{
-	if (s->lost_first_ns == 0)
-		s->lost_first_ns = first_ns;
-	s->lost_last_ns = last_ns;
-}
-
-/* Take the staged records out of the books again: they could not be written. */
-static void lose_staged(struct store *s, struct segment *segment)
-{
-	for (unsigned port = 0; port < PORTS_MAX; port++) {
-		segment->records[port] -= s->staged_records[port];
-		s->lost_disk[port] += s->staged_records[port];
-	}
-	segment->used_bytes -= s->staged_bytes;
-	s->index.live_bytes -= s->staged_bytes;
-	note_loss(s, s->staged_first_ns, segment->last_ns);
-	segment->last_ns = s->written_last_ns;
-}
-
 int store_write_at(int fd, const uint8_t *from, size_t n, off_t at)
 {
 	while (n > 0) {
@@ -310,105 +280,4 @@ int store_read_at(int fd, uint8_t *to, size_t n, off_t at)
 		n -= (size_t)done;
 	}
 	return 0;
-}
-
-static void write_staged(struct store *s)
-{
-	struct segment *segment = segment_at(&s->index, s->index.n_live - 1);
-	off_t at =
-		segment_offset(s->segment_bytes, segment) + segment->used_bytes - s->staged_bytes;
-	int rc = store_write_at(s->fd, s->stage, s->staged_bytes, at);
-
-	if (rc != 0) {
-		lose_staged(s, segment);
-		s->is_suspended = s->index_fd >= 0;
-	}
-	atomic_store_explicit(&s->disk_error, -rc, memory_order_relaxed);
-	s->written_last_ns = segment->last_ns;
-	s->staged_bytes = 0;
-	memset(s->staged_records, 0, sizeof(s->staged_records));
-}
-
-void store_flush(struct store *s)
-{
-	s->is_suspended = false;
-	if (s->staged_bytes > 0)
-		write_staged(s);
-}
-
-/* The newest segment is full: go on in a free place, or in the oldest segment's.  False: the disk refused,
- * or that place is the last commit's, and no commit has succeeded since.
- */
-static bool next_segment(struct store *s)
-{
-	struct segment_index *index = &s->index;
-	uint64_t sequence = segment_at(index, index->n_live - 1)->sequence + 1;
-
-	if (s->staged_bytes > 0)
-		write_staged(s);
-	if (s->is_suspended)
-		return false;
-	if (s->index_fd >= 0 && sequence >= s->committed_first + index->n_places)
-		return false;
-	if (index->n_live == s->n_live_max) {
-		struct segment *oldest = segment_at(index, 0);
-
-		for (unsigned port = 0; port < PORTS_MAX; port++)
-			s->evicted[port] += oldest->records[port];
-		index->live_bytes -= oldest->used_bytes;
-		index->first = (index->first + 1) % index->n_places;
-		index->n_live--;
-	}
-	start_segment(s, sequence);
-	return true;
-}
-
-/* Is there room for so many bytes?  False: the record is lost, and counted. */
-static bool make_room(struct store *s, const struct record *record, uint32_t bytes)
-{
-	const struct segment *segment = segment_at(&s->index, s->index.n_live - 1);
-
-	if (!s->is_suspended && segment->used_bytes + bytes > s->segment_bytes)
-		s->is_suspended = !next_segment(s);
-	if (!s->is_suspended && s->staged_bytes + bytes > STORE_STAGE_BYTES)
-		write_staged(s);
-	if (!s->is_suspended)
-		return true;
-	s->lost_disk[record->port % PORTS_MAX]++;
-	note_loss(s, record->time_ns, record->time_ns);
-	return false;
-}
-
-void store_append(struct store *s, const struct record *record, const uint8_t *frame)
-{
-	uint32_t caplen =
-		record->caplen < s->settings.snap_bytes ? record->caplen : s->settings.snap_bytes;
-	uint32_t bytes = caplen + (uint32_t)sizeof(struct stored);
-	struct segment *segment = segment_at(&s->index, s->index.n_live - 1);
-	unsigned port = record->port % PORTS_MAX;
-	const uint64_t header[2] = {record->time_ns, record->wire_len | (uint64_t)caplen << 32 |
-							     (uint64_t)port << 48};
-	uint8_t *at;
-
-	if (__builtin_expect(segment->used_bytes + bytes > s->segment_bytes ||
-				     s->staged_bytes + bytes > STORE_STAGE_BYTES || s->is_suspended,
-			     0)) {
-		if (!make_room(s, record, bytes))
-			return;
-		segment = segment_at(&s->index, s->index.n_live - 1);
-	}
-	if (s->staged_bytes == 0)
-		s->staged_first_ns = record->time_ns;
-	if (segment->used_bytes == 0)
-		segment->first_ns = record->time_ns;
-	// struct stored as two words: copied from its narrow fields it would wait for each of them.
-	at = s->stage + s->staged_bytes;
-	memcpy(at, header, sizeof(header));
-	record_copy(at + sizeof(header), frame, caplen);
-	s->staged_bytes += bytes;
-	s->staged_records[port]++;
-	segment->used_bytes += bytes;
-	segment->records[port]++;
-	segment->last_ns = record->time_ns;
-	s->index.live_bytes += bytes;
 }

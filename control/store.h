@@ -1,8 +1,8 @@
 /* store.h - one capture's bounded circular store, which outlives the process that fills it.
  *
- * Flow:    merge.c -> store_append() -> segments of a preallocated file -> struct store_view -> PCAP
+ * Flow:    merge.c -> store_append_batch() -> segments of a preallocated file -> struct store_view -> PCAP
  *                  -> store_commit() -> index of the segments -> store_resume() after a crash
- * Threads: store_append/store_flush/store_commit: the merge thread.  Everything else: any thread.  The
+ * Threads: store_append(_batch), store_flush, store_commit: the merge thread.  Everything else: any thread.  The
  *          merge thread holds the lock for a batch, others for moments: never for the length of a copy.
  * Memory:  one staging buffer (STORE_STAGE_BYTES) and about 220 bytes a segment; the data is in the file.
  * Files:   NAME.data and NAME.index, created O_EXCL and unlinked by the last close unless kept;
@@ -11,13 +11,14 @@
  *          the last commit names is never written over before the next commit.  After a power loss the
  *          same holds for what store_sync() covered and was not overwritten since: it gives segments
  *          checksums, and one that does not agree is left out.
+ * Memory files: on tmpfs the data is written through a mapping (store_map.c), else by pwrite().
  * Disk:    records that cannot be written are counted (lost_disk), whole; the next commit tries again.
  * Layout:  segments of min(1 MiB, MaxFileSize / 16, but at least one record); records do not straddle.
  *          A record is struct stored and its bytes; struct stored is as long as a PCAP record header,
  *          so that sizes in the store are sizes in the PCAP.  docs/formats.md
  * Bound:   the PCAP never exceeds MaxFileSize; once wrapped it is larger than MaxFileSize minus one
  *          record: segments are evicted whole, the rest is trimmed by record in the view.
- * Proof:   tests/test_store.c, tests/test_store_crash.c, tests/test_power_loss.c
+ * Proof:   tests/test_store.c, tests/test_store_crash.c, tests/test_power_loss.c, tests/test_batch.c
  */
 #ifndef GATECAP_CONTROL_STORE_H
 #define GATECAP_CONTROL_STORE_H
@@ -119,6 +120,9 @@ void store_lock_for_append(struct store *store);
 
 /* Take one record, cut to this store's snap length.  Times do not decrease.  Under store_lock(). */
 void store_append(struct store *store, const struct record *record, const uint8_t *frame);
+
+/* The same for n records in one go, the frame of each right behind it. */
+void store_append_batch(struct store *store, const struct record *const *records, unsigned n);
 
 /* Write what is staged.  Under store_lock(). */
 void store_flush(struct store *store);

@@ -1,6 +1,8 @@
 /* store_internal.h - what the files store*.c share.  Nobody else.
  *
- *   store.c           opening, appending, closing
+ *   store.c           opening, closing
+ *   store_append.c    filling
+ *   store_map.c       the data file as memory
  *   store_index.c     the index on disk: commits and syncs
  *   store_recover.c   opening what a crash has left
  *   store_view.c      reading
@@ -10,6 +12,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "control/store.h"
 
@@ -89,7 +92,12 @@ struct store {
 	uint64_t evicted[PORTS_MAX], lost_disk[PORTS_MAX];
 	uint64_t lost_first_ns, lost_last_ns;
 
+	/* The data file, when it lies in memory; NULL: it is written by pwrite(). */
+	uint8_t *map;
+	size_t map_bytes;
+
 	/* Appended but not written: the tail of the newest segment. */
+	uint32_t stage_bytes; // written when there are so many; a longer record alone
 	uint32_t staged_bytes;
 	uint32_t staged_records[PORTS_MAX];
 	uint64_t staged_first_ns;
@@ -114,6 +122,16 @@ int store_write_at(int fd, const uint8_t *from, size_t n, off_t at);
 
 /* pread() until all n bytes are read.  0, or -errno; -EIO behind the end. */
 int store_read_at(int fd, uint8_t *to, size_t n, off_t at);
+
+/* Map the data file, if that is safe and of use; then it is written by store_write_mapped(). */
+void store_map(struct store *store);
+void store_unmap(struct store *store);
+
+/* 0, or -EIO: behind the end. */
+int store_write_mapped(struct store *store, const uint8_t *from, size_t n, off_t at);
+
+/* Begin the next segment, in the place that its sequence says. */
+void store_start_segment(struct store *store, uint64_t sequence);
 
 /* Bytes of a slot, and of the whole index file. */
 uint32_t index_slot_bytes(uint32_t n_places);

@@ -345,8 +345,10 @@ struct store *store_resume(const struct store_settings *settings, bool was_power
 		s->index_fd = index_fd;
 		s->fd = data_fd;
 		rc = restore(s, was_power_lost, recovery);
-		if (rc == 0)
+		if (rc == 0) {
+			store_map(s);
 			return s;
+		}
 		store_keep(s);
 		index_fd = data_fd = -1; // closed with the store
 	}

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum { SIZES = 3 };
@@ -27,6 +28,8 @@ int __real_renameat(int from_fd, const char *from, int to_fd, const char *to);
 int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to);
 int __real_unlinkat(int fd, const char *name, int flags);
 int __wrap_unlinkat(int fd, const char *name, int flags);
+int __real_fstatfs64(int fd, struct statfs *fs);
+int __wrap_fstatfs64(int fd, struct statfs *fs);
 
 /* ---- recording ---- */
 
@@ -170,6 +173,15 @@ int __wrap_fsync(int fd)
 int __wrap_fdatasync(int fd)
 {
 	return __wrap_fsync(fd);
+}
+
+/* No file is in memory: all that is written comes through here. */
+int __wrap_fstatfs64(int fd, struct statfs *fs)
+{
+	int rc = __real_fstatfs64(fd, fs);
+
+	fs->f_type = 0;
+	return rc;
 }
 
 /* The file of a name of the folder. */

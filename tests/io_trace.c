@@ -5,9 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 ssize_t __real_pwrite64(int fd, const void *buf, size_t n, off_t at);
 ssize_t __wrap_pwrite64(int fd, const void *buf, size_t n, off_t at);
+int __real_fstatfs64(int fd, struct statfs *fs);
+int __wrap_fstatfs64(int fd, struct statfs *fs);
 int __real_fdatasync(int fd);
 int __wrap_fdatasync(int fd);
 
@@ -99,6 +102,15 @@ ssize_t __wrap_pwrite64(int fd, const void *buf, size_t n, off_t at)
 		memcpy(op->bytes, buf, n);
 	}
 	return n > 0 ? __real_pwrite64(fd, buf, n, at) : 0;
+}
+
+/* No file is in memory: all that is written comes through here. */
+int __wrap_fstatfs64(int fd, struct statfs *fs)
+{
+	int rc = __real_fstatfs64(fd, fs);
+
+	fs->f_type = 0;
+	return rc;
 }
 
 int __wrap_fdatasync(int fd)

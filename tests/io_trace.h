@@ -1,6 +1,6 @@
 /* io_trace.h - every write and sync of a run, and the files that a crash in the middle of it may leave.
  *
- * How:     the test is linked with -Wl,--wrap for pwrite64, fdatasync (tests/meson.build); between
+ * How:     the test is linked with -Wl,--wrap for pwrite64, fdatasync, fstatfs64 (tests/meson.build); between
  *          io_trace_start() and io_trace_stop() what they are asked is remembered, and done.
  * Threads: one.
  * Model:   a process that dies leaves all its writes, the last one perhaps in part.  A power loss leaves

@@ -96,6 +96,12 @@ void store_append(struct store *store, const struct record *record, const uint8_
 			      record->captures, record->flags & RECORD_LATE};
 }
 
+void store_append_batch(struct store *store, const struct record *const *records, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		store_append(store, records[i], (const uint8_t *)(records[i] + 1));
+}
+
 /* One worker as the merger sees it. */
 struct fake_worker {
 	struct ring_pair pair;
@@ -477,6 +483,32 @@ static void crashes_at_any_moment_lose_nothing_and_double_nothing(void **state)
 	}
 }
 
+/* The store has all up to the late record, the ring gives it all once more, and one that is new. */
+static void first_record_behind_a_late_one_that_was_committed_is_dealt(void **state)
+{
+	uint64_t tail, n_late;
+	struct scene s;
+
+	(void)state;
+	scene_open(&s, "first_record_behind_a_late_one_that_was_committed_is_dealt", 1, 0);
+	merge_commit(s.merger);
+	assert_true(push(&s, 0, 1000, false));
+	assert_true(push(&s, 0, 900, true));
+	ring_publish(&s.workers[0].pair.writer, 1001);
+	assert_int_equal(merge_all(s.merger), 2);
+	tail = s.workers[0].pair.tail->tail;
+	n_late = s.workers[0].pair.tail->n_late;
+	merge_commit(s.merger); // and dies before the ring has heard of it
+	s.workers[0].pair.tail->tail = tail;
+	s.workers[0].pair.tail->n_late = n_late;
+	assert_true(push(&s, 0, 1001, false));
+	ring_publish(&s.workers[0].pair.writer, 2000);
+	assert_true(crash_and_resume(&s));
+	(void)merge_all(s.merger);
+	check(&s, 2000);
+	scene_close(&s);
+}
+
 static void store_that_could_not_commit_is_told_that_records_are_missing(void **state)
 {
 	struct scene s;
@@ -697,6 +729,7 @@ int main(void)
 		cmocka_unit_test(dead_workers_rings_are_merged_to_their_heads),
 		cmocka_unit_test(room_comes_back_only_with_a_commit),
 		cmocka_unit_test(crashes_at_any_moment_lose_nothing_and_double_nothing),
+		cmocka_unit_test(first_record_behind_a_late_one_that_was_committed_is_dealt),
 		cmocka_unit_test(store_that_could_not_commit_is_told_that_records_are_missing),
 		cmocka_unit_test(capture_without_a_store_gets_nothing_and_stops_nobody),
 		cmocka_unit_test(corrupt_record_closes_its_ring_and_is_counted),
