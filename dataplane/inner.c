@@ -6,10 +6,10 @@
  * wants, is then one vector operation for all of them.  What fails a condition is left to the cursor of
  * headers.c, which begins anew: so the fast path is right or steps aside.
  *
- * Numbers: 66 instructions a packet for both stages; 168 when each packet went through classify and match
- * alone (callgrind, bursts of 64, one filter with subnets and a protocol).
- * Refused:  gathers for the tables (58 against 66 Mpps, EPYC 7001, reject_64); an end at the first
- * dimension that says no (mixed traffic mispredicts it, and the rest is cheaper than a wrong guess).
+ * Number: a third of the instructions that classify and match took of each packet alone, 168 (callgrind, bursts
+ * of 64, one filter with subnets and a protocol; today's are in tools/check.d/instructions.txt).
+ * Refused: an end at the first dimension that says no (mixed traffic mispredicts it, and the rest is
+ * cheaper than a wrong guess).
  */
 #include "dataplane/stage.h"
 

@@ -3,6 +3,8 @@
  * A dimension that no filter names is skipped for all eight.  What is left is done step by step for all of
  * them, and no step asks what became of one: eight loads that miss the caches are then under way at once,
  * and nothing is mispredicted when half of the traffic lies in the lists and half beside them.
+ * Number: with 1,000 subnets a side and 1,000 ports a packet costs 1.6 times what it does with one subnet;
+ * 2.5 times when each went down the tries alone (long_lists_64 and one_rule_64, EPYC 7001).
  */
 #include "filters/matcher_tables.h"
 
