@@ -61,6 +61,10 @@ struct worker {
 	alignas(CACHE_LINE_BYTES) _Atomic(const struct matcher *) next;
 };
 
+static_assert(offsetof(struct worker, next) % CACHE_LINE_BYTES == 0 &&
+		      sizeof(struct worker) - offsetof(struct worker, next) == CACHE_LINE_BYTES,
+	      "nothing of the worker's lies in the publisher's line");
+
 /* Of the captures on a ticket, those whose slot is theirs still. */
 static uint8_t still_owners(const struct worker *w, union ticket ticket, uint8_t captures)
 {
