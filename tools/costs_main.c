@@ -23,10 +23,11 @@ static void interrupt(int signal)
 
 static int usage(void)
 {
-	(void)fprintf(stderr,
-		      "Usage: gatecap-costs EAL-OPTION... -- [--machine] [--outer] [--reject]\n"
-		      "         [--frame-bytes N] [--flows N] [--burst N] [--seconds S] --dir DIR\n"
-		      "tools/costs runs it.  --frame-bytes 0: IMIX.\n");
+	(void)fprintf(
+		stderr,
+		"Usage: gatecap-costs EAL-OPTION... -- [--machine] [--outer] [--huge] [--reject]\n"
+		"         [--frame-bytes N] [--flows N] [--burst N] [--seconds S] --dir DIR\n"
+		"tools/costs runs it.  --huge: the ring in huge pages.  --frame-bytes 0: IMIX.\n");
 	return EXIT_USAGE;
 }
 
@@ -34,6 +35,7 @@ static int parse(int argc, char **argv, struct costs_options *o)
 {
 	static const struct option options[] = {
 		{"machine", no_argument, NULL, 'm'},
+		{"huge", no_argument, NULL, 'h'},
 		{"outer", no_argument, NULL, 'o'},
 		{"reject", no_argument, NULL, 'r'},
 		{"frame-bytes", required_argument, NULL, 'b'},
@@ -50,6 +52,9 @@ static int parse(int argc, char **argv, struct costs_options *o)
 		switch (key) {
 		case 'm':
 			o->is_machine = true;
+			break;
+		case 'h':
+			b->is_huge = true;
 			break;
 		case 'o':
 			o->is_outer = true;
@@ -89,7 +94,6 @@ int main(int argc, char **argv)
 					    .n_frames = N_FRAMES,
 					    .burst = BURST_MAX,
 					    .n_captures = 1,
-					    .is_huge = true,
 					    .file_mb = FILE_MB_DEFAULT,
 					    .seconds = 2}};
 	int n_eal = rte_eal_init(argc, argv);

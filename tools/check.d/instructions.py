@@ -122,7 +122,8 @@ def compiler_of(program):
 
 def count(program, case):
     """Instructions of each stage a packet, a record or a commit."""
-    with tempfile.TemporaryDirectory(prefix="gatecap-callgrind-") as folder:
+    # Always in memory: a store may write files there in another way.
+    with tempfile.TemporaryDirectory(prefix="gatecap-callgrind-", dir="/dev/shm") as folder:
         out = os.path.join(folder, "out")
         printed = run("valgrind", "--tool=callgrind", "--toggle-collect=stages_run", "--separate-callers=24",
                       "--compress-strings=no", "--compress-pos=no", f"--callgrind-out-file={out}", program, case,
