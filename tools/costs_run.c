@@ -110,7 +110,7 @@ static int work(void *arg)
 		n = bench_source_rx(&job->source, p, job->o->bench.burst);
 		costs_end(COST_RX);
 		worker_burst(worker, p, n, 0, !job->o->is_outer);
-		bench_source_return(&job->source, p, n);
+		bench_source_return(&job->source);
 		costs_end(COST_RETURN);
 		job->worker.n += n;
 	}
@@ -208,7 +208,7 @@ static void make_outer(struct bench_source *source, uint32_t n_frames)
 
 		for (unsigned k = 0; k < n; k++, i++)
 			stages_frame_outer((uint8_t *)(uintptr_t)p[k].data, i);
-		bench_source_return(source, p, n);
+		bench_source_return(source);
 	}
 }
 
