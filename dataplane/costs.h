@@ -31,9 +31,13 @@ enum cost {
 #include <stdint.h>
 #include <x86intrin.h>
 
+/* Half a millisecond in one stage, for one burst or batch: somebody else had the core meanwhile. */
+#define COSTS_STALL 1000000u
+
 struct costs {
 	uint64_t border; // when the last stage ended
-	uint64_t cycles[COST_COUNT], n_borders[COST_COUNT];
+	uint64_t cycles[COST_COUNT];
+	uint64_t n_stalls; // left out
 };
 
 extern _Thread_local struct costs costs_here;
@@ -47,10 +51,12 @@ static inline void costs_begin(void)
 /* What passed since the last border was this stage's. */
 static inline void costs_end(enum cost stage)
 {
-	uint64_t now = __rdtsc();
+	uint64_t now = __rdtsc(), cycles = now - costs_here.border;
 
-	costs_here.cycles[stage] += now - costs_here.border;
-	costs_here.n_borders[stage]++;
+	if (__builtin_expect(cycles < COSTS_STALL, 1))
+		costs_here.cycles[stage] += cycles;
+	else
+		costs_here.n_stalls++;
 	costs_here.border = now;
 }
 

@@ -27,7 +27,7 @@
 #include "tools/stages_frame.h"
 
 enum {
-	STEP_RECORDS = 32768, // as merge_thread.c has it
+	STEP_RECORDS = 4096, // far from COSTS_STALL
 	BATCH_BYTES = 1 << 20,
 	BURSTS_BETWEEN_LOOKS = 64,
 	N_BORDERS = 1000000,
@@ -240,7 +240,7 @@ static int open_job(struct costs_job *job)
 static void add_costs(struct cJSON *to, const struct found *f)
 {
 	for (unsigned i = 0; i < COST_COUNT && f->n > 0; i++)
-		if (f->costs.n_borders[i] > 0)
+		if (f->costs.cycles[i] > 0)
 			(void)cJSON_AddNumberToObject(to, names[i],
 						      (double)f->costs.cycles[i] / (double)f->n);
 }
@@ -263,7 +263,8 @@ struct cJSON *costs_run(const struct costs_options *o)
 	}
 	(void)cJSON_AddNumberToObject(out, "packets", (double)job.worker.n);
 	(void)cJSON_AddNumberToObject(out, "records", (double)job.writer.n);
-	(void)cJSON_AddNumberToObject(out, "pkt_bytes", sizeof(struct pkt));
+	(void)cJSON_AddNumberToObject(
+		out, "stalls", (double)(job.worker.costs.n_stalls + job.writer.costs.n_stalls));
 	filter_data_fini(&job.data);
 	config_fini(&job.config);
 	return out;

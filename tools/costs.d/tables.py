@@ -221,9 +221,11 @@ def markdown(found, assumed):
     yield from ("", "**Cycles of each stage** (inner packets, 64 bytes, all recorded), worker per packet, writer per "
                 "record; columns: five-tuples / burst:", "")
     yield from cycles_table(found)
+    stalls = sum(run.get("stalls", 0) for run in found.values() if isinstance(run, dict))
     yield ""
-    yield ("With a million five-tuples the source readdresses each buffer that it gets back: that is in `return`, and "
-           "brings the frame's first line into the cache.")
+    yield (f"Left out: {stalls:.0f} times that another program had one of the two cores for half a millisecond or "
+           "more; what it did to the caches is in the figures. With a million five-tuples the source readdresses "
+           "each buffer that it gets back: that is in `return`, and brings the frame's first line into the cache.")
     yield from ("", "**Outer packets** (ESP, IKE, OpenVPN, 128 bytes, seven of eight recorded), cycles a packet:", "")
     yield from outer_table(found)
     yield from ("", "**Beside their floors** (bursts of 64, 1,000 five-tuples):", "")
