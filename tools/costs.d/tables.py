@@ -16,6 +16,7 @@ FCS, GAP = 4, 20  # on the wire; no driver shows the first
 IMIX = [60] * 7 + [570] * 4 + [1514]
 FRAMES = {"64": [60], "imix": IMIX, "1400": [1396], "reject": [60], "outer": [128]}
 WORKER = ("rx", "inner", "classify", "match", "record", "books", "return")
+WRITER = ("merge", "store", "write")
 WORKERS = (8, 16, 32)
 LINKS = (100, 400)
 # 16 lanes of version 4 or 5, and what a frame of more than a packet of 256 bytes needs beside its bytes.
@@ -144,21 +145,33 @@ def outer_table(found):
     yield row("**worker**", *(f"**{worker_cycles(c):.0f}**" for c in costs))
 
 
+def mean_lines(kind, stage):
+    """{(what, where): lines} of a stage, over the frames of a kind."""
+    of_frames = [lines_of(frame, 64)[stage] for frame in FRAMES[kind]]
+    return {key: mean(of[key] for of in of_frames) for key in of_frames[0]}
+
+
+def floor_row(kind, name, cycles, lines, machine):
+    touched = {place: sum(n for (_, where), n in lines.items() if where == place) for place in SIZE_OF}
+    moved = sum(n for place, n in touched.items() if place != "L1") * LINE
+    return row(kind, name, f"{cycles:.1f}", ", ".join(f"{n:.1f} {place}" for place, n in touched.items() if n),
+               f"{moved:.0f}", f"{floor_of(lines, machine):.1f}")
+
+
 def floor_table(found, kinds):
-    """Each stage at bursts of 64 beside its floor."""
-    machine = found["machine"]
+    """Each stage at bursts of 64 beside its floor, then worker and writer as a whole."""
     yield from head("frames", "stage", "cycles", "lines touched a packet", "bytes moved", "floor, cycles")
     for kind in kinds:
         costs = costs_of(found, f"{kind}/64/1000")
-        of_frames = [lines_of(frame, 64) for frame in FRAMES[kind]]
-        for stage, cycles in costs.items():
-            if stage == "commit" or (kind == "outer" and stage not in ("classify", "match")):
-                continue
-            lines = {key: mean(of[stage].get(key, 0) for of in of_frames) for of in of_frames for key in of[stage]}
-            touched = {place: sum(n for (_, where), n in lines.items() if where == place) for place in SIZE_OF}
-            moved = sum(n for place, n in touched.items() if place != "L1") * LINE
-            yield row(kind, stage, f"{cycles:.1f}", ", ".join(f"{n:.1f} {place}" for place, n in touched.items() if n),
-                      f"{moved:.0f}", f"{floor_of(lines, machine):.1f}")
+        for thread, stages in (("worker", WORKER), ("writer", WRITER)):
+            total, all_lines = 0, collections.Counter()
+            for stage in stages:
+                if stage in costs:
+                    lines = mean_lines(kind, stage)
+                    total += costs[stage]
+                    all_lines.update(lines)
+                    yield floor_row(kind, stage, costs[stage], lines, found["machine"])
+            yield floor_row(kind, f"**{thread}**", total, all_lines, found["machine"])
 
 
 # ---- other machines ----
