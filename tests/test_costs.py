@@ -50,6 +50,11 @@ class Arithmetic(unittest.TestCase):
         runs = [{"a": {"b": 1}, "c": 9}, {"a": {"b": 5}, "c": 1}, {"a": {"b": 2}, "c": 2}]
         self.assertEqual(tables.median(runs), {"a": {"b": 2}, "c": 2})
 
+    def test_a_spread_is_of_worker_and_writer_as_a_whole(self):
+        slow = {**RUN, "writer": {**RUN["writer"], "store": 80}}
+        self.assertEqual(tables.spread([RUN, slow]), {"worker": [50, 50], "writer": [81, 111]})
+        self.assertEqual(tables.spread([MACHINE]), {})
+
 
 class Prediction(unittest.TestCase):
     def test_workers_add_up_and_the_writer_is_one(self):

@@ -147,6 +147,15 @@ class Comparing(unittest.TestCase):
         self.assertEqual(guard.read_table(text), ("gcc 12.2.0", self.TABLE))
 
 
+class TheCompiler(unittest.TestCase):
+    def test_it_is_read_from_the_object(self):
+        self.assertEqual(guard.compiler_of("  [     1]  GCC: (Debian 12.2.0-14+deb12u1) 12.2.0\n"), "gcc 12.2.0")
+        self.assertEqual(guard.compiler_of("  [     1]  Debian clang version 14.0.6\n"), "clang 14.0.6")
+
+    def test_an_object_that_does_not_say_it_stops_the_check(self):
+        self.assertRaises(SystemExit, guard.compiler_of, "no strings")
+
+
 class TheTable(unittest.TestCase):
     def test_each_stage_is_in_some_case_of_it(self):
         compiler, costs = guard.read_table(guard.TABLE.read_text(encoding="utf-8"))

@@ -21,6 +21,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TABLE = pathlib.Path(__file__).resolve().parent / "instructions.txt"
 BUILD = ROOT / "build" / "check" / "speed"
+OBJECT = BUILD / "dataplane" / "libstages.a.p" / "record.c.o"
 PROGRAM = "gatecap-stages"
 SKIPPED = 77
 TOLERANCE = 0.05
@@ -98,7 +99,10 @@ def sum_up(lines):
 # ---- running ----
 
 def run(*argv, **options):
-    done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=False, **options)
+    try:
+        done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, check=False, **options)
+    except FileNotFoundError:
+        sys.exit(f"There is no {argv[0]} here; tools/setup installs what the checks need.")
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, argv))} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -112,12 +116,12 @@ def build():
     return BUILD / PROGRAM
 
 
-def compiler_of(program):
-    """From the program itself: the build folder may be older than the compiler."""
-    found = set(re.findall(r"(?:GCC:|clang version).*", run("readelf", "-p", ".comment", program)))
-    names = {re.sub(r"GCC: \(.*\) ", "gcc ", name) for name in found}
-    clang = [name for name in names if "clang" in name]
-    return (clang or sorted(names))[0]
+def compiler_of(text):
+    """From what readelf says of an object file: the build folder may be older than the compiler."""
+    found = re.search(r"GCC: \(.*?\) (\S+)|clang version (\S+)", text)
+    if not found:
+        sys.exit(f"{OBJECT} does not say which compiler made it:\n{text}")
+    return f"gcc {found[1]}" if found[1] else f"clang {found[2]}"
 
 
 def count(program, case):
@@ -185,7 +189,7 @@ def differences(table, found):
 
 def main(is_renewing):
     program = build()
-    compiler = compiler_of(program)
+    compiler = compiler_of(run("readelf", "-p", ".comment", OBJECT))
     table_compiler, table = read_table(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else ("", {})
     if not is_renewing and compiler != table_compiler:
         print(f"The table is of {table_compiler} and this is {compiler}: nothing was compared.")

@@ -90,6 +90,19 @@ def costs_of(found, name):
     return costs
 
 
+def spread(runs):
+    """The least and the most cycles of worker and writer; nothing of the machine's runs."""
+    totals = [costs_of({"run": run}, "run") for run in runs if "worker" in run]
+    out = {}
+    if totals:
+        workers = [worker_cycles(costs) for costs in totals]
+        out["worker"] = [min(workers), max(workers)]
+    if totals and "merge" in totals[0]:
+        writers = [writer_cycles(costs) for costs in totals]
+        out["writer"] = [min(writers), max(writers)]
+    return out
+
+
 def worker_cycles(costs):
     return sum(costs.get(stage, 0) for stage in WORKER)
 
@@ -134,6 +147,9 @@ def cycles_table(found):
     for stage in ("merge", "store", "write", "commit"):
         yield row(stage, *(f"{c[stage]:.1f}" for c in costs))
     yield row("**writer**", *(f"**{writer_cycles(c):.0f}**" for c in costs))
+    for thread in ("worker", "writer"):
+        yield row(f"{thread}, least and most", *(f"{low:.0f}-{high:.0f}" for low, high in (
+            found["spread"][name][thread] for name in names)))
 
 
 def outer_table(found):
