@@ -77,6 +77,10 @@ struct merger {
 	_Atomic bool ignore_watermarks;
 };
 
+static_assert(offsetof(struct merger, mark) - offsetof(struct merger, n_waiting) >=
+		      2 * CACHE_LINE_BYTES,
+	      "who waits for the stores writes far from what the merge thread counts");
+
 /* A commit is due long before a worker meets a full ring. */
 static uint64_t commit_bytes_for(const struct ring_reader *rings, unsigned n)
 {

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "control/store_internal.h"
+#include "dataplane/costs.h"
 
 static_assert(offsetof(struct stored, wire_len) == 8 && offsetof(struct stored, caplen) == 12 &&
 		      offsetof(struct stored, port) == 14 &&
@@ -49,9 +50,12 @@ static void write_staged(struct store *s)
 	struct segment *segment = segment_at(&s->index, s->index.n_live - 1);
 	off_t at =
 		segment_offset(s->segment_bytes, segment) + segment->used_bytes - s->staged_bytes;
-	int rc = s->map != NULL ? store_write_mapped(s, s->stage, s->staged_bytes, at)
-				: store_write_at(s->fd, s->stage, s->staged_bytes, at);
+	int rc;
 
+	costs_end(COST_STORE);
+	rc = s->map != NULL ? store_write_mapped(s, s->stage, s->staged_bytes, at)
+			    : store_write_at(s->fd, s->stage, s->staged_bytes, at);
+	costs_end(COST_WRITE);
 	if (rc != 0) {
 		lose_staged(s, segment);
 		s->is_suspended = s->index_fd >= 0;

@@ -117,6 +117,9 @@ struct store {
 	struct summed *summed; // by place; under sync_lock
 };
 
+static_assert(offsetof(struct store, index) - offsetof(struct store, n_waiting) >= 64,
+	      "who waits for the lock writes no line that each append writes");
+
 /* pwrite() until all n bytes are written.  0, or -errno. */
 int store_write_at(int fd, const uint8_t *from, size_t n, off_t at);
 

@@ -56,6 +56,10 @@ struct afpacket_source {
 	struct queue queues[];
 };
 
+static_assert(sizeof(struct queue) % 128 == 0 &&
+		      offsetof(struct afpacket_source, queues) % 128 == 0,
+	      "each queue's lines are one worker's");
+
 #define NO_FILTER "the kernel does not take the filter of a queue"
 
 /* ---- opening ---- */

@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdalign.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -52,6 +53,13 @@ struct loop {
 	unsigned n_workers;
 	struct thread threads[];
 };
+
+static_assert(offsetof(struct thread, shared) % 128 == 0 &&
+		      offsetof(struct thread, is_running) - offsetof(struct thread, shared) >=
+			      128 &&
+		      sizeof(struct thread) % 128 == 0,
+	      "worker, main thread and the next worker share no pair of lines");
+static_assert(offsetof(struct loop, threads) >= 128, "all workers read is_stopping");
 
 static void init_queues(struct thread *thread, unsigned index, const struct args *args,
 			const struct rx *rx)

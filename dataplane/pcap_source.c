@@ -50,6 +50,9 @@ struct pcap_source {
 	struct queue queues[];
 };
 
+static_assert(sizeof(struct queue) % 128 == 0 && offsetof(struct pcap_source, queues) % 128 == 0,
+	      "each queue's lines are one worker's");
+
 /* What grows while the file is read. */
 struct load {
 	uint8_t *bytes;

@@ -71,6 +71,10 @@ struct worker_shared {
 	uint8_t pad[] __attribute__((aligned(SHARED_PAGE_BYTES)));
 };
 
+static_assert(offsetof(struct worker_shared, generation) >= 2 * CACHE_LINE_BYTES,
+	      "the merger polls the ring's head and no counter");
+static_assert(sizeof(struct worker_shared) % SHARED_PAGE_BYTES == 0, "workers share no line");
+
 /* Written before WELCOME, constant afterwards but for the ports' counters. */
 struct shared_header {
 	uint64_t magic;

@@ -18,6 +18,7 @@
 
 #include "dataplane/audit.h"
 #include "dataplane/classify.h"
+#include "dataplane/costs.h"
 #include "dataplane/stage.h"
 
 /* What is remembered of a held segment.  `set` counts the sets that this worker took over: enough bits
@@ -59,6 +60,10 @@ struct worker {
 	// Written by the publisher.
 	alignas(CACHE_LINE_BYTES) _Atomic(const struct matcher *) next;
 };
+
+static_assert(offsetof(struct worker, next) % CACHE_LINE_BYTES == 0 &&
+		      sizeof(struct worker) - offsetof(struct worker, next) == CACHE_LINE_BYTES,
+	      "nothing of the worker's lies in the publisher's line");
 
 /* Of the captures on a ticket, those whose slot is theirs still. */
 static uint8_t still_owners(const struct worker *w, union ticket ticket, uint8_t captures)
@@ -325,6 +330,7 @@ static unsigned judge_outer(struct worker *w, struct pkt *p, unsigned n, unsigne
 	for (unsigned i = 0; i < n; i++)
 		p[i].fate = port << FATE_PORT;
 	n = classify_outer_burst(w->classifier, p, n, &w->tally, w->n_class);
+	costs_end(COST_CLASSIFY);
 	if (w->slots != 0)
 		return match_outer_burst(w->matcher, p, n, &w->tally);
 	w->tally.verdicts[VERDICT_NOT_MATCHED] += n;
@@ -340,9 +346,12 @@ void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port,
 	look_for_matcher(w);
 	mark = audit_before(&w->audit, w->recorder.shared, &w->tally, port);
 	show_received(w, n_in, port);
+	costs_end(COST_BOOKS);
 	n = inner ? judge_inner(w, p, n_in, port) : judge_outer(w, p, n_in, port);
+	costs_end(inner ? COST_INNER : COST_MATCH);
 	if (n > 0)
 		record_burst(&w->recorder, p, n, &w->tally);
+	costs_end(COST_RECORD);
 	w->n_received += n_in;
 	assert(tally_total(&w->tally) == w->n_received);
 	show_classes(w, port);
@@ -350,6 +359,7 @@ void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port,
 	audit_after(&w->audit, &mark, w->recorder.shared, &w->tally, w->slots, port, n_in);
 	w->last_ns = newest_ns;
 	publish(w, newest_ns);
+	costs_end(COST_BOOKS);
 }
 
 void worker_idle(struct worker *w, uint64_t now_ns)
