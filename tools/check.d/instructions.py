@@ -31,8 +31,8 @@ SLACK = 0.05  # of an instruction: the table has two digits behind the point
 STAGES = {"inner": "packets", "classify": "packets", "match": "packets", "record": "packets", "books": "packets",
           "merge": "records", "store": "records", "commit": "commits"}
 # The first that fits.
-STAGE_OF_FILE = ((r"dataplane/inner\.c", "inner"), (r"dataplane/classify\.c", "classify"),
-                 (r"dataplane/match\.c", "match"), (r"dataplane/record\.c", "record"),
+STAGE_OF_FILE = ((r"dataplane/inner\.c|filters/match_plain\.c", "inner"),
+                 (r"dataplane/classify\.c", "classify"), (r"dataplane/match\.c", "match"), (r"dataplane/record\.c", "record"),
                  (r"dataplane/worker\.c", "books"), (r"control/merge[^/]*\.c", "merge"),
                  (r"control/store_index\.c", "commit"), (r"control/store[^/]*\.c", "store"))
 COMMIT = "merge_commit"  # and everything below it
