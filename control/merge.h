@@ -64,7 +64,7 @@ uint64_t merge_time_ns(const struct merger *merger);
 /* The workers are gone: merge to the rings' heads, whatever the watermarks say. */
 void merge_ignore_watermarks(struct merger *merger);
 
-/* Bytes that lie in the rings. */
+/* Bytes that lie in the rings.  Reads beside the merger's cursor: sleep between two calls. */
 uint64_t merge_waiting_bytes(const struct merger *merger);
 
 /* Rings given up because of impossible records. */
