@@ -32,18 +32,6 @@ static_assert(CAPTURES_MAX * FILTERS_PER_CAPTURE_MAX * FILTER_DIRECTIONS < 31,
 
 typedef int32_t v4 __attribute__((vector_size(16)));
 
-#define MASK_OTHER (UINT32_C(1) << 31) /* in place of a verdict mask: of no class */
-static_assert(CAPTURES_MAX * FILTERS_PER_CAPTURE_MAX * FILTER_DIRECTIONS < 31,
-	      "a mask leaves it free");
-
-/* Eight numbers, one a packet.  A comparison gives 0 or -1 in each. */
-typedef int32_t v8 __attribute__((vector_size(4 * LANES)));
-typedef uint32_t v8u __attribute__((vector_size(4 * LANES)));
-typedef int32_t v4 __attribute__((vector_size(16)));
-
-/* Built in registers: a vector read from memory would wait for eight narrow stores. */
-#define V8_OF(a) ((v8){(a)[0], (a)[1], (a)[2], (a)[3], (a)[4], (a)[5], (a)[6], (a)[7]})
-
 static_assert(BURST_MAX == 64, "a burst is a word of bits");
 static_assert(CLASS_OTHER == 0, "what fates_of() leaves it at");
 static_assert(L3 + 12 + 16 <= READABLE_MIN, "what columns() reads of the addresses");
