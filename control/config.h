@@ -96,6 +96,13 @@ struct config {
 		char group[NAME_MAX_BYTES]; // "gatecap": who may use the socket
 	} control;
 	struct {
+		char *sa_file; // keys in Wireshark's esp_sa format, or NULL: none
+		bool kernel;   // take the kernel's SAs from gatecap-xfrm; default false
+		char kernel_socket
+			[PATH_TEXT_MAX]; // where gatecap-xfrm comes to: /run/gatecap/xfrm.sock
+		bool verify_icv;	 // default false
+	} esp;
+	struct {
 		unsigned running_max;		  // 1-5, default 5
 		unsigned filters_per_capture_max; // max_filters_per_capture, 1-3, default 1
 		unsigned retention_days;	  // default 7

@@ -29,6 +29,8 @@ struct dp_events {
 	void (*down)(void *ctx); // after up(); reads the mappings a last time
 	void (*applied)(void *ctx, uint64_t generation, uint64_t time_ns);
 	void (*refused)(void *ctx, uint64_t generation, const char *why);
+	void (*sas_applied)(void *ctx, uint64_t generation);		      // may be NULL
+	void (*sas_refused)(void *ctx, uint64_t generation, const char *why); // may be NULL
 	void *ctx;
 };
 
@@ -54,5 +56,9 @@ unsigned dp_client_rings(const struct dp_client *client, struct ring_reader *out
 
 /* Send a filter set (set_build.h).  0 or -errno: then down() follows. */
 int dp_client_set(struct dp_client *client, const void *set, size_t bytes, uint64_t generation);
+
+/* The same for SAs (sa_set.h), beside and independent of filter sets: one at a time of each. */
+uint64_t dp_client_sa_generation(const struct dp_client *client);
+int dp_client_set_sas(struct dp_client *client, const void *set, size_t bytes, uint64_t generation);
 
 #endif

@@ -8,6 +8,8 @@
  *                             <-    WELCOME + 2 descriptors (shared, tails: shared.h)
  *   SET + 1 descriptor        ->          (a write-sealed memfd with a filter_set.h)
  *                             <-    APPLIED (every worker has passed to it) or REFUSED (nothing changed)
+ *   SAS + 1 descriptor        ->          (the same with an sa_set.h; it holds keys)
+ *                             <-    SAS_APPLIED or SAS_REFUSED
  *
  * One control process at a time: a second HELLO from elsewhere gets BUSY while the first is connected.
  * Peer check: SO_PEERCRED uid is root's or the one given with --control-uid.
@@ -20,9 +22,19 @@
 
 #define DP_MAGIC UINT32_C(0x67637064) /* "gcpd" */
 
-enum { DP_VERSION = 1, DP_TEXT_MAX = 256, DP_SET_BYTES_MAX = 64 << 20 };
+enum { DP_VERSION = 2, DP_TEXT_MAX = 256, DP_SET_BYTES_MAX = 64 << 20 };
 
-enum dp_type { DP_HELLO = 1, DP_WELCOME, DP_BUSY, DP_SET, DP_APPLIED, DP_REFUSED };
+enum dp_type {
+	DP_HELLO = 1,
+	DP_WELCOME,
+	DP_BUSY,
+	DP_SET,
+	DP_APPLIED,
+	DP_REFUSED,
+	DP_SAS,
+	DP_SAS_APPLIED,
+	DP_SAS_REFUSED,
+};
 
 struct dp_header {
 	uint32_t magic;
@@ -38,7 +50,8 @@ struct dp_welcome {
 	struct dp_header h;
 	uint64_t boot_id;
 	uint64_t shared_bytes, tails_bytes;
-	uint64_t generation; // of the set in use; 0: none yet
+	uint64_t generation;	// of the set in use; 0: none yet
+	uint64_t sa_generation; // of the SA set in use; 0: none yet
 };
 
 struct dp_busy {
@@ -47,24 +60,27 @@ struct dp_busy {
 	uint32_t reserved;
 };
 
+/* Also DP_SAS: generations of SA sets are counted on their own. */
 struct dp_set {
 	struct dp_header h;
 	uint64_t generation; // greater than the one in use
 	uint64_t bytes;	     // of the memfd
 };
 
+/* Also DP_SAS_APPLIED. */
 struct dp_applied {
 	struct dp_header h;
 	uint64_t generation;
 	uint64_t time_ns; // every record that follows is of this generation: timeline of shared.h
 };
 
+/* Also DP_SAS_REFUSED. */
 struct dp_refused {
 	struct dp_header h;
 	uint64_t generation;
 	char text[DP_TEXT_MAX]; // a sentence, NUL-terminated
 };
 
-static_assert(sizeof(struct dp_welcome) == 40 && sizeof(struct dp_applied) == 24, "wire format");
+static_assert(sizeof(struct dp_welcome) == 48 && sizeof(struct dp_applied) == 24, "wire format");
 
 #endif

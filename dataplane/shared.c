@@ -1,6 +1,17 @@
 /* shared.c - where the blocks of shared.h lie. */
 #include "dataplane/shared.h"
 
+const char *esp_count_name(enum esp_count count)
+{
+	static const char *const names[] = {
+#define X(name, text) text,
+		ESP_COUNT_LIST(X)
+#undef X
+	};
+
+	return names[count];
+}
+
 static uint64_t round_up(uint64_t n, uint64_t unit)
 {
 	return (n + unit - 1) / unit * unit;

@@ -26,7 +26,7 @@
 
 #define SHARED_MAGIC UINT64_C(0x6761746563617031) /* "gatecap1" */
 
-enum { SHARED_VERSION = 3, SHARED_PAGE_BYTES = 4096 };
+enum { SHARED_VERSION = 4, SHARED_PAGE_BYTES = 4096 };
 
 /* One capture port.  Names and role: written once.  Counters: the dataplane's main thread. */
 struct port_shared {
@@ -57,6 +57,36 @@ struct slot_seen {
 	uint64_t received, recorded, ring_full, held;
 };
 
+/* What became of ESP packets in which a capture's filter looked for an inner packet.  Each has one of these,
+ * but UNCHECKED, which is said of some that are decrypted.
+ */
+#define ESP_COUNT_LIST(X)                                                                 \
+	X(DECRYPTED, "decrypted")     /* its inner packet was read */                     \
+	X(WITHOUT_KEY, "without_key") /* no SA for its SPI and destination */             \
+	X(UNSUPPORTED, "unsupported") /* the SA's algorithm is none of ours */            \
+	X(BAD_ICV, "bad_icv")	      /* verify_icv: the ICV is not that of its bytes */  \
+	X(MALFORMED, "malformed")     /* cut, or not plausible: a wrong key */            \
+	X(FRAGMENT, "fragment")	      /* a later fragment of an outer packet */           \
+	X(DUMMY, "dummy")	      /* next header 59: nothing is in it */              \
+	X(TCP_PARTIAL, "tcp_partial") /* in TCP, and no message begins in this segment */ \
+	X(UNCHECKED, "unchecked")     /* verify_icv: decrypted, its ICV not to be checked */
+
+enum esp_count {
+#define X(name, text) ESP_COUNT_##name,
+	ESP_COUNT_LIST(X)
+#undef X
+		ESP_COUNTS,
+};
+
+/* The name of a count as reports spell it. */
+const char *esp_count_name(enum esp_count count);
+
+/* What one worker saw of the SA in this slot. */
+struct sa_counters {
+	_Atomic uint64_t packets; // that came, decrypted or not
+	_Atomic uint64_t last_ns; // of the newest of them; 0: none
+};
+
 /* Writer: its worker only. */
 struct worker_shared {
 	struct ring_head ring;
@@ -68,6 +98,9 @@ struct worker_shared {
 	_Atomic uint64_t n_held;
 	struct slot_counters slots[CAPTURES_MAX][PORTS_MAX];
 	_Atomic uint64_t slot_classes[CAPTURES_MAX][CLASS_COUNT]; // of `received`, by class
+	_Atomic uint64_t slot_esp[CAPTURES_MAX][ESP_COUNTS];
+	_Atomic uint64_t sa_generation; // of the SA set in use
+	struct sa_counters sas[SA_MAX]; // by struct sa_record.slot
 	uint8_t pad[] __attribute__((aligned(SHARED_PAGE_BYTES)));
 };
 

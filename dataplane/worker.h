@@ -1,6 +1,6 @@
 /* worker.h - one poll-mode worker: the order of the stages, and nothing else.
  *
- * Flow:    rx -> worker_burst(classify -> match -> record) -> ring
+ * Flow:    rx -> worker_burst(classify -> esp -> match -> record) -> ring
  * Threads: everything here belongs to the worker's own thread, but worker_publish(), which is the
  *          publisher's (one at a time).
  * Memory:  worker_open() allocates all; no allocation afterwards.
@@ -19,6 +19,7 @@
 
 struct worker;
 struct matcher;
+struct sa_table;
 
 /* `shared` and `ring` are borrowed for life.  Gives a worker or NULL when memory is short. */
 struct worker *worker_open(struct worker_shared *shared, const struct ring_writer *ring);
@@ -47,5 +48,9 @@ void worker_publish(struct worker *worker, const struct matcher *matcher);
 
 /* The generation of the matcher that the worker uses now; the publisher polls it. */
 uint64_t worker_generation(const struct worker *worker);
+
+/* The same for SAs; NULL (as at first): no keys. */
+void worker_publish_sas(struct worker *worker, const struct sa_table *sas);
+uint64_t worker_sa_generation(const struct worker *worker);
 
 #endif

@@ -14,6 +14,7 @@ enum gatecap_limits {
 	PORTS_MAX = 16,	  // capture ports of one gateway
 	WORKERS_MAX = 64, // poll-mode workers, one ring each
 	CONNECTIONS_MAX = 10000,
+	SA_MAX = 16384, // SAs with keys; each has a slot of counters
 	BURST_MAX = 64, // packets a worker handles in one pass
 	VLAN_TAGS_MAX = 4,
 	NAME_MAX_BYTES = 80, // gateway, connection, port names, NUL included
