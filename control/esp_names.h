@@ -39,6 +39,9 @@ const struct esp_auth_name *esp_auth_find(const char *name);
 const char *esp_cipher_nearest(const char *name);
 const char *esp_auth_nearest(const char *name);
 
+/* How much of a name stands in front of the brackets with its source. */
+int esp_name_length(const char *name);
+
 /* All names, in order; NULL behind the last. */
 const struct esp_cipher_name *esp_cipher_name_at(unsigned i);
 const struct esp_auth_name *esp_auth_name_at(unsigned i);

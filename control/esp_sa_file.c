@@ -203,22 +203,14 @@ static int read_authentication_key(struct parse *p, const struct esp_auth_name *
 
 /* ---- Algorithms ---- */
 
-/* The name without what stands in brackets behind it. */
-static int name_length(const char *name)
-{
-	const char *bracket = strstr(name, " [");
-
-	return (int)(bracket != NULL ? (size_t)(bracket - name) : strlen(name));
-}
-
 static void name_algorithms(struct sa_item *item, const char *cipher, const char *auth)
 {
 	if (item->record.auth == ESP_AUTH_NONE)
 		(void)snprintf(item->algorithm, sizeof(item->algorithm), "%.*s",
-			       name_length(cipher), cipher);
+			       esp_name_length(cipher), cipher);
 	else
 		(void)snprintf(item->algorithm, sizeof(item->algorithm), "%.*s, %.*s",
-			       name_length(cipher), cipher, name_length(auth), auth);
+			       esp_name_length(cipher), cipher, esp_name_length(auth), auth);
 }
 
 /* The ICV of an AEAD: its name says it, or, of the old "AES-GCM [RFC4106]", the authentication does. */
