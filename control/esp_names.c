@@ -90,7 +90,8 @@ const struct esp_auth_name *esp_auth_find(const char *name)
 	return NULL;
 }
 
-int esp_name_length(const char *name)
+/* How much of a name stands in front of the brackets. */
+static int name_length(const char *name)
 {
 	const char *bracket = strstr(name, " [");
 
@@ -108,11 +109,10 @@ static const char *nearest(const char *name, const void *rows, size_t row_bytes,
 
 	for (unsigned i = 0; i < n; i++) {
 		memcpy(&names[i], (const char *)rows + i * row_bytes, sizeof(names[i]));
-		(void)snprintf(bare[i], sizeof(bare[i]), "%.*s", esp_name_length(names[i]),
-			       names[i]);
+		(void)snprintf(bare[i], sizeof(bare[i]), "%.*s", name_length(names[i]), names[i]);
 		known[i] = bare[i];
 	}
-	(void)snprintf(wanted, sizeof(wanted), "%.*s", esp_name_length(name), name);
+	(void)snprintf(wanted, sizeof(wanted), "%.*s", name_length(name), name);
 	best = json_nearest(wanted, known, n);
 	while (known[at] != best)
 		at++;
@@ -150,4 +150,11 @@ char *esp_cipher_keys_text(enum esp_cipher cipher, char text[ESP_KEYS_TEXT_MAX])
 			       info->salt_bytes);
 	}
 	return text;
+}
+
+void esp_algorithm_text(const char *cipher, const char *auth, char text[ESP_ALGORITHM_TEXT_MAX])
+{
+	(void)snprintf(text, ESP_ALGORITHM_TEXT_MAX, "%.*s%s%.*s", name_length(cipher), cipher,
+		       auth != NULL ? ", " : "", auth != NULL ? name_length(auth) : 0,
+		       auth != NULL ? auth : "");
 }

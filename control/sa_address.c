@@ -14,7 +14,7 @@
 
 #include "filters/hex.h"
 
-enum { GROUPS = 8, SPI_DIGITS = 8 };
+enum { GROUPS = 8, SPI_DIGITS = 8, SHORTER_THAN_KEYS = 12 };
 
 struct cursor {
 	const char *text;
@@ -249,6 +249,16 @@ int sa_spi_parse(const char *text, uint32_t *spi, uint32_t *mask, const char **w
 	*spi = value;
 	*mask = bits;
 	return 0;
+}
+
+bool sa_text_is_no_key(const char *text)
+{
+	size_t len = strlen(text);
+
+	if (len <= SHORTER_THAN_KEYS)
+		return true;
+	return len < INET6_ADDRSTRLEN && strpbrk(text, ".:") != NULL &&
+	       strspn(text, "0123456789abcdefABCDEF.:*/") == len;
 }
 
 /* ---- Back to text ---- */

@@ -472,6 +472,39 @@ static void no_sentence_shows_a_key(void **state)
 	}
 }
 
+/* Columns that have changed places, or slipped. */
+static void a_key_in_the_wrong_column_is_not_shown(void **state)
+{
+	static const char *const fields[] = {
+		"IPv4", "192.0.2.1", "198.51.100.7", "1", "AES-CBC [RFC3602]", K16, SHA256, K32};
+	static const char *const keys[] = {"0xc0ffee5ec2e7c0ffee5ec2e7c0ffee5e",
+					   "c0ffee5ec2e7c0ffee5ec2e7c0ffee5e", "c0ffee5ec2e7:.*/!"};
+
+	(void)state;
+	for (unsigned i = 0; i < 10 * 3; i++) {
+		char text[1024] = "";
+		size_t at = 0;
+
+		for (unsigned j = 0; j < 10; j++)
+			at += (size_t)snprintf(text + at, sizeof(text) - at, "%s\"%s\"",
+					       j > 0 ? "," : "",
+					       i / 3 == j ? keys[i % 3]
+					       : j < 8	  ? fields[j]
+							  : "");
+		sa_list_fini(&list);
+		if (parse(text) != 0 && strstr(err.text, "ffee") != NULL)
+			fail_msg("%s: %s", text, err.text);
+		(void)snprintf(text, sizeof(text), "# gatecap: %s%s\n" GOOD,
+			       i / 3 == 0   ? "mode="
+			       : i / 3 == 1 ? "esn="
+			       : i / 3 == 2 ? ""
+					    : "con=x ",
+			       keys[i % 3]);
+		if (parse(text) != -EINVAL || strstr(err.text, "ffee") != NULL)
+			fail_msg("%s: %s", text, err.text);
+	}
+}
+
 /* ---- Hostile input ---- */
 
 static void bytes_are_not_text_and_do_no_harm(void **state)
@@ -638,6 +671,7 @@ int main(void)
 		cmocka_unit_test_teardown(what_is_wrong_is_refused_with_line_and_column, empty),
 		cmocka_unit_test_teardown(one_wrong_line_refuses_all, empty),
 		cmocka_unit_test_teardown(no_sentence_shows_a_key, empty),
+		cmocka_unit_test_teardown(a_key_in_the_wrong_column_is_not_shown, empty),
 		cmocka_unit_test_teardown(bytes_are_not_text_and_do_no_harm, empty),
 		cmocka_unit_test_teardown(a_line_of_sixteen_megabytes_is_refused, empty),
 		cmocka_unit_test_teardown(sixteen_thousand_sas_are_read_and_one_more_is_not, empty),
