@@ -14,18 +14,26 @@
 
 enum {
 	PROTO_ICMP = 1,
+	PROTO_IGMP = 2,
 	PROTO_IPIP = 4,
 	PROTO_ASSIGNED_MAX = 142, // by IANA without a gap (ROHC)
 	PROTO_IPV6 = 41,
 	PROTO_GRE = 47,
 	PROTO_ICMPV6 = 58,
 	PROTO_NONE = 59,
+	PROTO_OSPF = 89,
+	PROTO_PIM = 103,
+	PROTO_VRRP = 112,
+	PROTO_L2TP = 115,
+	PROTO_TEST = 253, // and 254: RFC 3692
 	NEXT_HOP_BY_HOP = 0,
 	NEXT_ROUTING = 43,
 	NEXT_FRAGMENT = 44,
 	NEXT_DESTINATION = 60,
 	TCP_MESSAGE_MIN = 2 + ESP_HEADER_BYTES, // RFC 9329 3: a length, which counts itself
 };
+
+#define NOT_LIKELY UINT32_MAX
 
 /* ---- where it lies ---- */
 
@@ -137,19 +145,43 @@ static bool is_extension(uint8_t type)
 	       type == NEXT_DESTINATION;
 }
 
-/* What a transport header says of itself.  Protocols that say nothing are believed if they have a number. */
-static bool transport_is_plausible(uint8_t protocol, const uint8_t *at, uint32_t readable,
-				   uint32_t bytes)
+/* Those that travel in transport mode.  A wrong key makes any of 256. */
+static bool is_usual(uint8_t protocol)
 {
-	switch (protocol) {
-	case PROTO_TCP:
-		return bytes >= TCP_BYTES_MIN && readable >= TCP_BYTES_MIN && at[12] >> 4 >= 5 &&
-		       (at[12] >> 4) * 4u <= bytes;
-	case PROTO_UDP:
-		return bytes >= UDP_BYTES && readable >= UDP_BYTES && load_be16(at + 4) == bytes;
-	default: // extension headers stand before ESP
-		return protocol <= PROTO_ASSIGNED_MAX && !is_extension(protocol) && bytes >= 4;
-	}
+	static const uint8_t usual[] = {
+		PROTO_ICMP, PROTO_IGMP,	  PROTO_DCCP,	 PROTO_IPV6, PROTO_GRE,	    PROTO_ESP,
+		PROTO_AH,   PROTO_ICMPV6, PROTO_IPIP,	 PROTO_OSPF, PROTO_PIM,	    PROTO_VRRP,
+		PROTO_L2TP, PROTO_SCTP,	  PROTO_UDPLITE, PROTO_TEST, PROTO_TEST + 1};
+
+	return memchr(usual, protocol, sizeof(usual)) != NULL;
+}
+
+/* How long what is inside is, by what its header says of itself and the room there is: UDP may have TFC padding
+ * behind it.  NOT_LIKELY: it is none.  Protocols that say nothing are believed where they are to be expected.
+ */
+static uint32_t transport_bytes(enum sa_mode mode, uint8_t protocol, const struct esp_plain *plain,
+				uint32_t room)
+{
+	const uint8_t *at = plain->prefix;
+	uint32_t readable = plain->prefix_bytes < room ? plain->prefix_bytes : room;
+
+	if (protocol == PROTO_TCP)
+		return readable >= TCP_BYTES_MIN && at[12] >> 4 >= 5 && (at[12] >> 4) * 4u <= room
+			       ? room
+			       : NOT_LIKELY;
+	if (protocol == PROTO_UDP)
+		return readable >= UDP_BYTES && load_be16(at + 4) >= UDP_BYTES &&
+				       load_be16(at + 4) <= room
+			       ? load_be16(at + 4)
+			       : NOT_LIKELY;
+	if (protocol == NEXT_DESTINATION) // RFC 4303 3.1.1: it may stand behind ESP
+		return readable >= 8 && (at[1] + 1u) * 8 <= room ? room : NOT_LIKELY;
+	if (is_usual(protocol))
+		return room;
+	return mode == SA_MODE_TRANSPORT && protocol <= PROTO_ASSIGNED_MAX &&
+			       !is_extension(protocol)
+		       ? room
+		       : NOT_LIKELY;
 }
 
 /* RFC 4303 2.4: 1, 2, 3 ...  Looked at as far as it was decrypted. */
@@ -189,7 +221,8 @@ static struct esp_inside look_without_trailer(enum sa_mode mode, const struct es
 	inside.next_header = plain->prefix[0] >> 4 == 4 ? PROTO_IPIP : PROTO_IPV6;
 	inside.bytes = inner_bytes(inside.next_header, plain, room);
 	if (inside.bytes != 0 &&
-	    (inside.next_header == PROTO_IPIP || ipv6_is_likely(plain->prefix)))
+	    (inside.next_header == PROTO_IPIP || room - inside.bytes <= UINT8_MAX ||
+	     ipv6_is_likely(plain->prefix)))
 		inside.form = ESP_TUNNEL;
 	return inside;
 }
@@ -213,11 +246,9 @@ struct esp_inside esp_look(enum sa_mode mode, const struct esp_plain *plain)
 		   (inside.next_header == PROTO_IPIP || inside.next_header == PROTO_IPV6)) {
 		inside.bytes = inner_bytes(inside.next_header, plain, room);
 		inside.form = inside.bytes != 0 ? ESP_TUNNEL : ESP_NOT_PLAUSIBLE;
-	} else if (mode != SA_MODE_TUNNEL &&
-		   transport_is_plausible(inside.next_header, plain->prefix, plain->prefix_bytes,
-					  room)) {
-		inside.bytes = room;
-		inside.form = ESP_TRANSPORT;
+	} else if (mode != SA_MODE_TUNNEL) {
+		inside.bytes = transport_bytes(mode, inside.next_header, plain, room);
+		inside.form = inside.bytes != NOT_LIKELY ? ESP_TRANSPORT : ESP_NOT_PLAUSIBLE;
 	}
 	return inside;
 }
