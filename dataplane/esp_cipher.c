@@ -49,3 +49,39 @@ void esp_decrypt_burst(struct esp_engine *engine, const struct esp_job *jobs, un
 	if (engine->mb != NULL)
 		esp_mb_flush(engine->mb);
 }
+
+/* Is there an ICV that somebody knows how to check? */
+static bool is_checkable(const struct esp_icv_job *job)
+{
+	const struct esp_cold *cold = job->key->cold;
+
+	return cold->has_icv && job->len <= ESP_PACKET_MAX &&
+	       (esp_is_aead(cold->cipher) || cold->auth > ESP_AUTH_UNCHECKED);
+}
+
+void esp_check_icv_burst(struct esp_engine *engine, const struct esp_icv_job *jobs, unsigned n,
+			 enum esp_icv *out)
+{
+	assert(n <= BURST_MAX);
+	for (unsigned i = 0; i < n; i++) {
+		if (!is_checkable(&jobs[i]))
+			out[i] = ESP_ICV_UNCHECKED;
+		else if (engine->mb != NULL && esp_mb_checks(&jobs[i]))
+			esp_mb_check_submit(engine->mb, &jobs[i], &out[i]);
+		else
+			out[i] = esp_evp_check(engine->evp, &jobs[i]);
+	}
+	if (engine->mb != NULL)
+		esp_mb_check_flush(engine->mb);
+}
+
+enum esp_icv esp_check_icv(struct esp_engine *engine, const struct esp_key *key, const uint8_t *esp,
+			   uint32_t len, bool has_esn, uint32_t seq_high)
+{
+	const struct esp_icv_job job = {
+		.key = key, .esp = esp, .len = len, .seq_high = seq_high, .has_esn = has_esn};
+	enum esp_icv out;
+
+	esp_check_icv_burst(engine, &job, 1, &out);
+	return out;
+}

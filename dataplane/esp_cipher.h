@@ -38,8 +38,9 @@ void esp_engine_close(struct esp_engine *engine);
 
 enum { ESP_JOBS_MAX = 4 * BURST_MAX };
 
-/* `len` bytes of the payload of one packet, from `offset`.  The payload begins behind the IV.  offset and len
- * are multiples of the cipher's block; offset + len is not beyond what is readable of the payload.
+/* `len` bytes of the payload of one packet, from `offset`.  The payload begins behind the IV.  offset is a
+ * multiple of 16 for every cipher (3DES: of 8), len of the cipher's block (block_bytes; of streams any);
+ * offset + len is not beyond what is readable of the payload.
  */
 struct esp_job {
 	const struct esp_key *key;
@@ -53,10 +54,27 @@ void esp_decrypt_burst(struct esp_engine *engine, const struct esp_job *jobs, un
 
 enum esp_icv { ESP_ICV_OK, ESP_ICV_BAD, ESP_ICV_UNCHECKED };
 
-/* Check the ICV of a whole ESP packet: `esp` is its SPI, `len` ends behind the ICV.  seq_high: the high half of
- * an extended sequence number, if the SA has them.  UNCHECKED: the SA has no ICV, or one that cannot be checked
- * (ESP_AUTH_UNCHECKED; keys opened without verify).  len is at least header + IV + ICV.
+/* The ICV of a whole ESP packet: `esp` is its SPI, `len` ends behind the ICV and is at least header + IV +
+ * ICV.  seq_high: the high half of an extended sequence number, if the SA has them.
  */
+struct esp_icv_job {
+	const struct esp_key *key;
+	const uint8_t *esp;
+	uint32_t len;
+	uint32_t seq_high;
+	bool has_esn;
+};
+
+enum { ESP_PACKET_MAX = 65536 }; // longer ones stay unchecked: no IP packet is
+
+/* Check n <= BURST_MAX ICVs, results into out[n].  UNCHECKED: the SA has no ICV, or one that cannot be
+ * checked (ESP_AUTH_UNCHECKED; AES-XCBC by OpenSSL; keys opened without verify).
+ * Bursts: HMACs are made side by side, eight packets in the time of two or three.
+ */
+void esp_check_icv_burst(struct esp_engine *engine, const struct esp_icv_job *jobs, unsigned n,
+			 enum esp_icv *out);
+
+/* The same for one. */
 enum esp_icv esp_check_icv(struct esp_engine *engine, const struct esp_key *key, const uint8_t *esp,
 			   uint32_t len, bool has_esn, uint32_t seq_high);
 
