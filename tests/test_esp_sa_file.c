@@ -214,7 +214,8 @@ static void keys_are_hexadecimal_or_text(void **state)
 	assert_int_equal(r->enc_key[0], 1);
 	assert_int_equal(r->enc_key[1], 0x23);
 	assert_int_equal(r->enc_key[15], 0xef);
-	r = &one(ENDS "\"AES-CBC [RFC3602]\",\"\\x22quote,\\\"\\\\slash##\",\"NULL\",\"\"")->record;
+	r = &one(ENDS "\"AES-CBC [RFC3602]\",\"\\x22quote,\\042\\x5cslash##\",\"NULL\",\"\"")
+		     ->record;
 	assert_memory_equal(r->enc_key, "\"quote,\"\\slash##", 16);
 }
 
@@ -411,6 +412,9 @@ static const struct wrong wrongs[] = {
 	{58, LINE("\x1b[2J\xff", "*", "1"), 1, 9, "\"\\x1b[2J\\xff\""},
 	{59, "x\n", 1, 1, "pairs of hexadecimal digits"},
 	{60, "\x01", 1, 1, "a comma or the end of the line is expected"},
+	{62, CBC("\\\"", "NULL", ""), 1, 65, "write \\x22 for a quote"},
+	{63, CBC("a\\\\", "NULL", ""), 1, 66, "\\x5c for a backslash"},
+	{64, "\"a\\", 1, 3, "behind a backslash"},
 	{61, GOOD "\r" GOOD, 1, sizeof(GOOD), "a comma or the end"},
 };
 
