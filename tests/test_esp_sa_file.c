@@ -657,6 +657,33 @@ static void files_of_captures_are_read(void **state)
 	}
 }
 
+static void the_example_of_the_documentation_is_read(void **state)
+{
+	const char *root = getenv("GATECAP_SOURCE");
+	char path[512], text[8192], *begin, *end;
+	FILE *file;
+	size_t n;
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/docs/esp-sa-file.md", root != NULL ? root : ".");
+	file = fopen(path, "r");
+	assert_non_null(file);
+	n = fread(text, 1, sizeof(text) - 1, file);
+	(void)fclose(file);
+	text[n] = '\0';
+	begin = strstr(text, "```\n");
+	assert_non_null(begin);
+	end = strstr(begin + 4, "```\n");
+	assert_non_null(end);
+	*end = '\0';
+	if (parse(begin + 4) != 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(list.n, 3);
+	assert_string_equal(list.items[0].connection, "Paris 1");
+	assert_int_equal(list.items[1].record.spi_mask, 0xfffffff0);
+	assert_int_equal(list.items[2].record.cipher, ESP_CHACHA20_POLY1305);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -681,6 +708,7 @@ int main(void)
 		cmocka_unit_test_teardown(sixteen_thousand_sas_are_read_and_one_more_is_not, empty),
 		cmocka_unit_test_teardown(files_are_read_whole_or_refused, empty),
 		cmocka_unit_test_teardown(files_of_captures_are_read, empty),
+		cmocka_unit_test_teardown(the_example_of_the_documentation_is_read, empty),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
