@@ -237,10 +237,14 @@ static void add_job(struct esp_stage *e, const struct item *item, uint32_t offse
 	};
 }
 
-/* Where the piece with the trailer begins: a block, or two when the trailer is across a border. */
+/* Where the piece with the trailer begins: fourteen bytes of padding are seen at least, whatever else is
+ * decrypted, so that what is plausible does not depend on a snap length.
+ */
 static uint32_t tail_offset(const struct item *item)
 {
-	return (item->payload_bytes - ESP_TRAILER_BYTES) & ~(uint32_t)(BLOCK_BYTES - 1);
+	return item->payload_bytes < BLOCK_BYTES
+		       ? 0
+		       : (item->payload_bytes - BLOCK_BYTES) & ~(uint32_t)(BLOCK_BYTES - 1);
 }
 
 static void plan(struct esp_stage *e, struct item *item)
