@@ -145,16 +145,23 @@ static unsigned awake_of(const struct merger *m)
 
 /* ---- commits ---- */
 
-/* Between two steps, so the mark is that of what was dealt.  A store that was resumed may be ahead of it
- * for a while: its mark never goes back.
+/* Where the writer is, between two steps: into its mark and into cuts[]. */
+static void take_cut(struct merge_writer *w, struct ring_cut *cuts)
+{
+	for (unsigned i = 0; i < w->n; i++) {
+		cuts[i] = merge_cut_of(w, i);
+		w->mark.cursors[i] = cuts[i].cursor;
+	}
+}
+
+/* Behind take_cut().  A store that was resumed may be ahead of the writer for a while: its mark never goes
+ * back.
  */
-static void commit_store(struct merge_writer *w, unsigned slot)
+static void commit_store(const struct merge_writer *w, unsigned slot)
 {
 	const struct store_mark *resumed = &w->resumed[slot];
 	struct store_mark mark = w->mark;
 
-	for (unsigned i = 0; i < w->n; i++)
-		mark.cursors[i] = merge_cut_of(w, i).cursor;
 	for (unsigned i = 0; i < resumed->n_rings; i++)
 		if ((int64_t)(resumed->cursors[i] - mark.cursors[i]) > 0)
 			mark.cursors[i] = resumed->cursors[i];
@@ -185,16 +192,17 @@ static void release_tails(struct merger *m)
 void merge_writer_commit(struct merger *m, unsigned writer)
 {
 	struct merge_writer *w = m->writers[writer];
+	struct ring_cut cuts[WORKERS_MAX];
 
 	merge_lock_stores(w);
+	take_cut(w, cuts);
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
 		if (w->stores[slot] != NULL)
 			commit_store(w, slot);
 	w->uncommitted_bytes = 0;
 	(void)pthread_mutex_lock(&m->tails_lock);
 	if (merge_is_awake(w)) {
-		for (unsigned i = 0; i < w->n; i++)
-			w->committed[i] = merge_cut_of(w, i);
+		memcpy(w->committed, cuts, w->n * sizeof(*cuts));
 		release_tails(m);
 	}
 	(void)pthread_mutex_unlock(&m->tails_lock);
@@ -267,7 +275,10 @@ static void change_store(struct merge_writer *w, unsigned slot, struct store *st
 			 uint64_t first_generation)
 {
 	if (w->stores[slot] != NULL && w->stores[slot] != store) {
+		struct ring_cut cuts[WORKERS_MAX];
+
 		store_lock(w->stores[slot]);
+		take_cut(w, cuts);
 		commit_store(w, slot);
 		store_unlock(w->stores[slot]);
 	}
