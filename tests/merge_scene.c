@@ -96,6 +96,7 @@ static void open_scene(struct scene *s, const char *name, unsigned n_rings, unsi
 		ring_pair_open(&s->workers[i].pair, SCENE_RING, start);
 		s->workers[i].now_ns = 1000;
 		readers[i] = s->workers[i].pair.reader;
+		s->tails_seen[i] = start;
 	}
 	s->merger = merge_open_writers(readers, n_rings, SCENE_EPOCH, n_writers);
 	assert_non_null(s->merger);
@@ -268,8 +269,14 @@ void scene_end_traffic(struct scene *s)
 	}
 }
 
-void scene_check_tails(const struct scene *s)
+void scene_check_tails(struct scene *s)
 {
+	for (unsigned i = 0; i < s->n_rings; i++) {
+		uint64_t tail = s->workers[i].pair.tail->tail;
+
+		assert_true((int64_t)(tail - s->tails_seen[i]) >= 0);
+		s->tails_seen[i] = tail;
+	}
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
 		const struct store_mark *mark = &s->stores[slot].mark;
 
@@ -304,6 +311,8 @@ bool scene_crash_to(struct scene *s, unsigned n_writers)
 
 		ring_reader_init(&readers[i], old->data, old->size, old->shared, old->tail_shared);
 	}
+	for (unsigned i = 0; i < s->n_rings; i++)
+		s->tails_seen[i] = readers[i].tail;
 	s->merger = merge_open_writers(readers, s->n_rings, SCENE_EPOCH, n_writers);
 	assert_non_null(s->merger);
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {

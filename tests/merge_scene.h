@@ -74,6 +74,7 @@ struct scene {
 	uint8_t slots_given; // whose stores the merger has
 	uint16_t generation; // of them
 	struct tails at_death[SCENE_RINGS_MAX];
+	uint64_t tails_seen[SCENE_RINGS_MAX];
 };
 
 void scene_open(struct scene *s, const char *name, unsigned n_rings, uint64_t start);
@@ -97,8 +98,10 @@ void scene_check(struct scene *s, uint64_t limit_ns);
 /* The same for the stores of some slots. */
 void scene_check_slots(struct scene *s, uint8_t slots, uint64_t limit_ns);
 
-/* What a store's mark does not cover is in the rings: no tail is ahead of any mark. */
-void scene_check_tails(const struct scene *s);
+/* What a store's mark does not cover is in the rings: no tail is ahead of any mark; and none went back since
+ * the last look.
+ */
+void scene_check_tails(struct scene *s);
 
 /* All that may be merged, with the commits that it takes. */
 uint64_t scene_merge_all(struct merger *m);
