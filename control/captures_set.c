@@ -250,7 +250,8 @@ static void on_up(void *ctx)
 	struct ring_reader rings[WORKERS_MAX];
 	unsigned n = dp_client_rings(m->dp, rings);
 
-	m->merger = merge_open(rings, n, dp_client_shared(m->dp)->boot_id);
+	m->merger = merge_open_writers(rings, n, dp_client_shared(m->dp)->boot_id,
+				       config_writers(m->config, NULL));
 	if (m->merger != NULL)
 		captures_attach(m); // before the first record is dealt
 	m->merge_thread = m->merger != NULL

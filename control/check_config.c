@@ -75,6 +75,8 @@ static void print_memory(FILE *out, const struct config *config)
 
 static void print_cores(FILE *out, const struct config *config)
 {
+	unsigned n_writers = config_writers(config, NULL);
+
 	(void)fprintf(out, "Cores\n");
 	for (unsigned i = 0; i < config->dataplane.n_workers; i++) {
 		if (config->dataplane.cores[i] >= 0)
@@ -87,7 +89,12 @@ static void print_cores(FILE *out, const struct config *config)
 				      config->dataplane.idle == IDLE_POLL ? "all of it"
 									  : "asleep when idle");
 	}
-	(void)fprintf(out, "  gatecapd: one core's worth for merging under load, any core\n");
+	(void)fprintf(
+		out,
+		"  gatecapd: %u writer%s, each up to a core's worth under load, any core (%s)\n",
+		n_writers, n_writers == 1 ? "" : "s",
+		config->control.n_writers > 0 ? "control.writers"
+					      : "the CPUs that the workers leave");
 }
 
 void check_config_print(FILE *out, const struct config *config)

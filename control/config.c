@@ -9,6 +9,7 @@
 #include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -275,6 +276,37 @@ int config_load(const char *path, struct config *out, struct faults *faults)
 		rc = config_parse(text, len, out, faults);
 	free(text);
 	return rc;
+}
+
+/* ---- What follows from it ---- */
+
+/* Of so many CPUs each worker has one: a pinned one its core, the others whichever. */
+static unsigned cpus_left(const struct config *config, const cpu_set_t *cpus)
+{
+	unsigned n = (unsigned)CPU_COUNT(cpus), n_taken = 0;
+
+	for (unsigned i = 0; i < config->dataplane.n_workers; i++) {
+		int core = config->dataplane.cores[i];
+
+		n_taken += core < 0 || CPU_ISSET((size_t)core, cpus);
+	}
+	return n > n_taken ? n - n_taken : 0;
+}
+
+unsigned config_writers(const struct config *config, const cpu_set_t *cpus)
+{
+	unsigned n_max = config->captures.running_max, n;
+	cpu_set_t own;
+
+	if (config->control.n_writers > 0)
+		return config->control.n_writers;
+	CPU_ZERO(&own);
+	if (cpus == NULL && sched_getaffinity(0, sizeof(own), &own) != 0)
+		return 1; // more CPUs than the set has room for, or a filter that forbids to ask
+	n = cpus_left(config, cpus != NULL ? cpus : &own);
+	if (n > n_max)
+		n = n_max;
+	return n > 0 ? n : 1;
 }
 
 /* ---- Freeing ---- */

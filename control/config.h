@@ -11,6 +11,7 @@
 #ifndef GATECAP_CONTROL_CONFIG_H
 #define GATECAP_CONTROL_CONFIG_H
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -94,6 +95,7 @@ struct config {
 		char state_dir[PATH_TEXT_MAX]; // /var/lib/gatecap
 		char user[NAME_MAX_BYTES];  // "gatecap": whom gatecapd becomes when started as root
 		char group[NAME_MAX_BYTES]; // "gatecap": who may use the socket
+		unsigned n_writers; // threads that write stores, 1-5; 0: see config_writers()
 	} control;
 	struct {
 		char *sa_file; // keys in Wireshark's esp_sa format, or NULL: none
@@ -133,5 +135,10 @@ int config_parse(const char *text, size_t len, struct config *out, struct faults
 int config_load(const char *path, struct config *out, struct faults *faults);
 
 void config_fini(struct config *config);
+
+/* Threads that write stores: what control.writers says, or else one for each of `cpus` that the workers
+ * leave, one at the least and one a capture at the most.  NULL: the CPUs that this process may run on.
+ */
+unsigned config_writers(const struct config *config, const cpu_set_t *cpus);
 
 #endif

@@ -316,6 +316,8 @@ static const struct config_key control_keys[] = {
 	{"state_dir", config_read_text, FIELD(config, control.state_dir)},
 	{"user", config_read_text, FIELD(config, control.user), .check = config_check_name},
 	{"group", config_read_text, FIELD(config, control.group), .check = config_check_name},
+	{"writers", config_read_integer, FIELD(config, control.n_writers), .min = 1,
+	 .max = CAPTURES_MAX},
 };
 
 static const struct config_key esp_keys[] = {

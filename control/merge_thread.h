@@ -1,8 +1,8 @@
-/* merge_thread.h - the thread that merges and stores.
+/* merge_thread.h - the threads that merge and store: one for each writer of the merger.
  *
  * Threads: merge_thread_* are the event loop's.
- * Commits: every 10 ms at the latest, and when the merger says that one is due.
- * Idle:    it sleeps 200 us when the rings had nothing.
+ * Commits: each its own, every 10 ms at the latest, and when the merger says that one is due.
+ * Idle:    it sleeps 200 us when the rings had nothing, and altogether while it has no store to fill.
  */
 #ifndef GATECAP_CONTROL_MERGE_THREAD_H
 #define GATECAP_CONTROL_MERGE_THREAD_H
@@ -11,8 +11,8 @@
 
 struct merge_thread;
 
-/* Gives a running thread that merges with `merger` (borrowed until stopped), or NULL.  sync_ms: how often
- * a second thread makes the stores survive a power loss; 0: never.
+/* Gives running threads that merge with `merger` (borrowed until stopped), or NULL.  sync_ms: how often
+ * one more makes the stores survive a power loss; 0: never.
  */
 struct merge_thread *merge_thread_start(struct merger *merger, unsigned sync_ms);
 

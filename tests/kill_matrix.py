@@ -68,6 +68,7 @@ class Matrix(Live):
         self.frames = esp_frames(SECONDS)
         config = base_config(wan=("outer", self.file("esp.pcap", self.frames), {"loops": 0, "queues": 2}))
         config["dataplane"]["workers"] = 2
+        config["control"] = {"writers": 2}  # one for each of the two captures
         config["upload"]["block_bytes"] = 65536
         self.gw = self.enterContext(Appliance(config, asan=True))
         self.url = self.gw.secret(self.sas("captures", "--permissions", "rcw"))

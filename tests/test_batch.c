@@ -596,7 +596,7 @@ static void rings_fill_stores_as_their_sorted_records_do(void **state)
 			n += fill_ring(&d, &pairs[i], (uint8_t)i, pushed + n);
 			readers[i] = pairs[i].reader;
 		}
-		m = merge_open(readers, n_rings, 1);
+		m = merge_open_writers(readers, n_rings, 1, 1 + dice_below(&d, WRITERS_MAX));
 		assert_non_null(m);
 		for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
 			rig_open(&rigs[slot], (struct dice){dice_next(&d)}, P_tmpdir, false, false);

@@ -138,6 +138,11 @@ class Jobs(unittest.TestCase):
             found = self.result("--kind", "merge", "--rings", n, unit="mrps")
             self.assertEqual((found["lost"], found["conditions"]["rings"]), (0, int(n)))
 
+    def test_two_writers_lose_nothing(self):
+        for more in ([], ["--spread"]):
+            found = self.result("--kind", "merge", "--captures", "5", "--writers", "2", *more, unit="mrps")
+            self.assertEqual((found["lost"], found["conditions"]["writers"]), (0, 2))
+
     def test_lookups_find_what_they_should(self):
         # The job fails when an engine finds other packets than those in the lists.
         for kind in ("match", "acl", "cbpf"):

@@ -38,7 +38,7 @@ static const char full[] =
 	"\"ring_bytes\":1048576,\"hugepages\":true,\"memory_mb\":512,\"idle\":\"sleep\","
 	"\"eal_args\":[\"--no-pci\",\"--vdev=net_ring0\"]},"
 	"\"control\":{\"socket\":\"/run/g/api\",\"state_dir\":\"/srv/g\",\"user\":\"u\",\"group\":"
-	"\"g\"},"
+	"\"g\",\"writers\":3},"
 	"\"esp\":{\"sa_file\":\"/etc/g/esp_sa\",\"kernel\":true,\"kernel_socket\":\"/run/g/xfrm\","
 	"\"verify_icv\":true},"
 	"\"captures\":{\"max_running\":4,\"max_filters_per_capture\":3,\"retention_days\":30,\"sync_ms\":0,"
@@ -106,6 +106,7 @@ static void an_empty_object_is_all_defaults(void **state)
 	assert_false(c.esp.kernel);
 	assert_string_equal(c.esp.kernel_socket, "/run/gatecap/xfrm.sock");
 	assert_false(c.esp.verify_icv);
+	assert_int_equal(c.control.n_writers, 0);
 	assert_int_equal(c.captures.running_max, 5);
 	assert_int_equal(c.captures.filters_per_capture_max, 1);
 	assert_int_equal(c.captures.retention_days, 7);
@@ -204,6 +205,7 @@ static void every_key_reaches_its_field(void **state)
 	assert_true(c.esp.kernel);
 	assert_string_equal(c.esp.kernel_socket, "/run/g/xfrm");
 	assert_true(c.esp.verify_icv);
+	assert_int_equal(c.control.n_writers, 3);
 	assert_int_equal(c.captures.running_max, 4);
 	assert_int_equal(c.captures.filters_per_capture_max, 3);
 	assert_int_equal(c.captures.retention_days, 30);
@@ -306,7 +308,7 @@ static void the_walked_document_holds_every_key(void **state)
 				cJSON_GetObjectItemCaseSensitive(value, section->keys[j].name));
 	}
 	assert_int_equal(config_document.n_keys, 8);
-	assert_int_equal(n, 4 + 8 + 4 + 4 + 5 + 7);
+	assert_int_equal(n, 4 + 8 + 5 + 4 + 5 + 7);
 	cJSON_Delete(root);
 }
 
@@ -532,6 +534,8 @@ static const struct row rows[] = {
 	 "/captures/max_filters_per_capture: 4: must be an integer, 1 to 3\n"
 	 "/captures/retention_days: 3651: must be an integer, 1 to 3650\n"
 	 "/captures/sync_ms: 60001: must be an integer, 0 to 60000\n"},
+	{113, "{\"control\":{\"writers\":0}}", "/control/writers: 0: must be an integer, 1 to 5\n"},
+	{114, "{\"control\":{\"writers\":6}}", "/control/writers: 6: must be an integer, 1 to 5\n"},
 	/* ESP. */
 	{115, "{\"esp\":{\"sa_file\":\"/a b\"}}", ""},
 	{116, "{\"esp\":{\"sa_file\":\"\"}}", "/esp/sa_file: \"\": " FILE_HELP},
@@ -702,6 +706,47 @@ static void a_file_without_end_is_refused(void **state)
 	faults_fini(&faults);
 }
 
+/* Without the key there is a writer for each CPU that the workers leave. */
+static void writers_are_what_the_workers_leave(void **state)
+{
+	static const struct {
+		const char *text;
+		unsigned n_cpus, expected; // CPUs 0 to n_cpus - 1
+	} cases[] = {
+		{"{}", 1, 1},
+		{"{}", 2, 1},
+		{"{}", 4, 3},
+		{"{}", 6, 5},
+		{"{}", 64, 5},
+		{"{\"captures\":{\"max_running\":2}}", 64, 2},
+		{"{\"control\":{\"writers\":4}}", 2, 4},
+		{"{\"control\":{\"writers\":1}}", 64, 1},
+		{"{\"dataplane\":{\"workers\":4}}", 6, 2},
+		{"{\"dataplane\":{\"workers\":4}}", 2, 1},
+		{"{\"dataplane\":{\"workers\":2,\"cores\":[0,3]}}", 4, 2},
+		{"{\"dataplane\":{\"workers\":2,\"cores\":[4,5]}}", 4, 4}, // not ours anyway
+		{"{\"dataplane\":{\"workers\":2,\"cores\":[5,-1]}}", 4, 3},
+		{"{\"dataplane\":{\"workers\":1,\"cores\":[1023]}}", 3, 3},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct faults faults = {0};
+		struct config c;
+		cpu_set_t cpus;
+
+		CPU_ZERO(&cpus);
+		for (unsigned cpu = 0; cpu < cases[i].n_cpus; cpu++)
+			CPU_SET(cpu, &cpus);
+		assert_int_equal(parse(cases[i].text, strlen(cases[i].text), &c, &faults), 0);
+		if (config_writers(&c, &cpus) != cases[i].expected)
+			fail_msg("%s on %u CPUs: %u", cases[i].text, cases[i].n_cpus,
+				 config_writers(&c, &cpus));
+		assert_true(config_writers(&c, NULL) >= 1); // here
+		config_fini(&c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -713,6 +758,7 @@ int main(void)
 		cmocka_unit_test(ten_thousand_connections_are_read_and_the_next_is_refused),
 		cmocka_unit_test(a_byte_deleted_or_changed_anywhere_gets_an_answer),
 		cmocka_unit_test(a_document_cut_anywhere_is_refused),
+		cmocka_unit_test(writers_are_what_the_workers_leave),
 		cmocka_unit_test(a_file_is_read_whole),
 		cmocka_unit_test(a_file_that_cannot_be_read_is_named),
 		cmocka_unit_test(a_file_without_end_is_refused),

@@ -176,6 +176,24 @@ class Together(Live):
         self.outputs_as_replayed(CLASSES)
 
 
+class TogetherByTwoWriters(Together):
+    """The same, with two threads that write the three captures."""
+
+    def config(self, outer, inner):
+        config = super().config(outer, inner)
+        config["control"] = {"writers": 2}
+        return config
+
+    def check_report(self, gw, connection, filter_data, capture, data, first):
+        super().check_report(gw, connection, filter_data, capture, data, first)
+        folder = f"/proc/{gw.pid_of('gatecapd')}/task"
+        names = []
+        for task in os.listdir(folder):
+            with open(f"{folder}/{task}/comm", encoding="utf-8") as comm:
+                names.append(comm.read().strip())
+        self.assertEqual(sorted(n for n in names if n.startswith("merge")), ["merge.0", "merge.1"])
+
+
 class Refusals(Live):
     """Everything that a start or a stop can be refused for leaves all as it was."""
 
@@ -360,6 +378,9 @@ class CheckConfig(Live):
                       "worker 1: any core", "Disk, in /var/lib/gatecap", "in all, at the most",
                       "7 connections"):
             self.assertIn(words, done.stdout)
+        self.assertRegex(done.stdout, r"gatecapd: [1-5] writers?, .*the CPUs that the workers leave")
+        config["control"] = {"writers": 3}
+        self.assertIn("gatecapd: 3 writers, ", self.run_with(config, "--check-config").stdout)
 
     def test_every_fault_is_a_sentence_with_its_pointer(self):
         config = base_config()

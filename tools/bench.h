@@ -18,6 +18,7 @@
 
 enum {
 	BENCH_WORKER_LCORE = 1,
+	BENCH_WRITERS_MAX = 2, // on the main thread's core and the worker's
 	BENCH_RING_BYTES = 64 << 20,
 	BENCH_SYNC_MS = 1000, // as captures.sync_ms has it
 };
@@ -38,10 +39,11 @@ struct bench_options {
 	unsigned file_mb;
 	enum bench_filter filter;
 	unsigned n_captures;
-	bool is_dropped;      // merged, but stored nowhere
-	bool is_spread;	      // writer: each record to one capture in turn, instead of to all
-	unsigned n_rings;     // merge
-	double peak_mpps;     // overload: the rate without loss; 0: to be found
+	bool is_dropped;    // merged, but stored nowhere
+	bool is_spread;	    // writer, merge: each record to one capture in turn, instead of to all
+	unsigned n_rings;   // merge
+	unsigned n_writers; // merge: each on a core of its own; 0: one
+	double peak_mpps;   // overload: the rate without loss; 0: to be found
 	double limit_seconds; // acl, cbpf: for one build
 };
 

@@ -26,7 +26,7 @@ static const char usage[] =
 	"  capture          a worker with --captures captures; 0: idle\n"
 	"  overload         three times the rate without loss; the books must balance\n"
 	"  writer           merger and stores behind a worker that is faster\n"
-	"  merge            merger and one store, rings filled beforehand\n"
+	"  merge            merger and stores, rings filled beforehand\n"
 	"  match, acl, cbpf our matcher, rte_acl, libpcap: look-up only, in growing lists\n"
 	"  memory           what one core copies, reads, writes\n"
 	"  primary, frames  for dpdk-dumpcap: its primary; the frames as a PCAP\n"
@@ -44,8 +44,9 @@ static const char usage[] =
 	"  --filter NAME    all, reject, one-rule or lists (all)\n"
 	"  --closed         as fast as it goes, losses counted, instead of the highest rate without\n"
 	"  --drop           merged, but stored nowhere: what the worker costs\n"
-	"  --spread         writer: each record to one capture in turn instead of to all\n"
+	"  --spread         writer, merge: each record to one capture in turn instead of to all\n"
 	"  --rings N        merge: 1, 2, 4 or 8 (1)\n"
+	"  --writers N      merge: threads that write the stores, 1 or 2, on cores 0 and 1 (1)\n"
 	"  --peak-mpps R    overload: the rate without loss, instead of finding it\n"
 	"  --limit-seconds S for one build of match, acl or cbpf (60)\n"
 	"  --dir DIR        for the circular files (/dev/shm); frames: the PCAP to write\n"
@@ -141,6 +142,7 @@ static const struct option longs[] = {
 	{"drop", no_argument, NULL, 'x'},
 	{"spread", no_argument, NULL, 'S'},
 	{"rings", required_argument, NULL, 'r'},
+	{"writers", required_argument, NULL, 'W'},
 	{"peak-mpps", required_argument, NULL, 'p'},
 	{"limit-seconds", required_argument, NULL, 'L'},
 	{"dir", required_argument, NULL, 'D'},
@@ -170,6 +172,8 @@ static bool read_numeric(int c, const char *text, struct bench_options *o)
 	case 'r':
 		return read_count(text, 1, BENCH_RINGS_MAX, &o->n_rings) &&
 		       (o->n_rings & (o->n_rings - 1)) == 0;
+	case 'W':
+		return read_count(text, 1, BENCH_WRITERS_MAX, &o->n_writers);
 	case 'p':
 		return read_number(text, 0, 1e6, &o->peak_mpps);
 	case 'L':
@@ -233,6 +237,7 @@ static const struct kind *parse_options(int argc, char **argv, struct bench_opti
 				    .file_mb = FILE_MB_DEFAULT,
 				    .n_captures = 1,
 				    .n_rings = 1,
+				    .n_writers = 1,
 				    .limit_seconds = 60};
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {

@@ -38,6 +38,7 @@ static uint8_t *map_ring(uint64_t bytes, bool is_huge)
 
 static int open_merger(struct bench_rings *r, const struct bench_options *o)
 {
+	unsigned n_writers = o->n_writers > 0 ? o->n_writers : 1;
 	struct ring_reader readers[BENCH_RINGS_MAX];
 
 	for (unsigned i = 0; i < r->n; i++) {
@@ -49,7 +50,7 @@ static int open_merger(struct bench_rings *r, const struct bench_options *o)
 		ring_reader_init(&readers[i], r->data[i], r->ring_bytes, &r->heads[i],
 				 &r->tails[i]);
 	}
-	r->merger = merge_open(readers, r->n, EPOCH);
+	r->merger = merge_open_writers(readers, r->n, EPOCH, n_writers);
 	return r->merger != NULL ? 0 : -1;
 }
 

@@ -3,8 +3,9 @@
  * writer  One ring, fed on core 1 by a simulated worker that waits when the ring is full, so that the
  *         writer is never idle and nothing is lost; the merge-and-store thread on core 0, as in the
  *         product.  What is counted are the records of all stores together.
- * merge   N rings, filled beforehand with bursts in turn, then merged into one store, on one core.  Only
- *         merging and storing is timed.  All rings together are as long for each N, longer than any cache.
+ * merge   N rings, filled beforehand with bursts in turn, then merged into the stores, on one core, or by two
+ *         writers on both, since nobody else needs one meanwhile.  Only merging and storing is timed, until
+ *         the last writer is done.  All rings together are as long for each N, longer than any cache.
  */
 #include "tools/bench_rings.h"
 
@@ -12,6 +13,7 @@
 
 #include <cjson/cJSON.h>
 #include <rte_cycles.h>
+#include <rte_launch.h>
 #include <rte_pause.h>
 
 #include "control/merge_thread.h"
@@ -106,14 +108,32 @@ static uint64_t fill(struct bench_rings *r, unsigned burst)
 }
 
 /* As merge_thread.c does it. */
+static void empty_by(struct merger *merger, unsigned writer)
+{
+	while (merge_writer_step(merger, writer, STEP_RECORDS) > 0 ||
+	       merge_writer_commit_is_due(merger, writer))
+		if (merge_writer_commit_is_due(merger, writer))
+			merge_writer_commit(merger, writer);
+	merge_writer_commit(merger, writer);
+}
+
+static int empty_by_second(void *arg)
+{
+	empty_by(arg, 1);
+	return 0;
+}
+
+/* Gives the cycles until all writers are done. */
 static uint64_t empty(struct merger *merger)
 {
+	bool has_second = merge_n_writers(merger) == BENCH_WRITERS_MAX;
 	uint64_t start = rte_rdtsc();
 
-	while (merge_step(merger, STEP_RECORDS) > 0 || merge_commit_is_due(merger))
-		if (merge_commit_is_due(merger))
-			merge_commit(merger);
-	merge_commit(merger);
+	if (has_second && rte_eal_remote_launch(empty_by_second, merger, BENCH_WORKER_LCORE) != 0)
+		empty_by(merger, 1); // never: that core has nothing to do
+	empty_by(merger, 0);
+	if (has_second)
+		(void)rte_eal_wait_lcore(BENCH_WORKER_LCORE);
 	return rte_rdtsc() - start;
 }
 
@@ -121,19 +141,26 @@ static void print_merge(const struct bench_options *o, const struct bench_rings 
 			uint64_t n_pushed, uint64_t cycles)
 {
 	uint64_t lost, stored = bench_rings_stored(r, &lost);
-	const struct bench_result result = {.unit = "mrps",
-					    .rate = (double)stored / (double)cycles *
-						    (double)rte_get_tsc_hz() / 1e6,
-					    .cycles = (double)cycles / (double)stored,
-					    .lost = n_pushed - stored};
+	uint64_t due = n_pushed * (o->is_spread ? 1 : o->n_captures);
+	bool is_alone = o->n_writers == 1;
+	const struct bench_result result = {
+		.unit = "mrps",
+		.rate = (double)stored / (double)cycles * (double)rte_get_tsc_hz() / 1e6,
+		.cycles = is_alone ? (double)cycles / (double)stored : 0,
+		.lost = due - stored};
 	struct cJSON *c = bench_conditions(o);
 
 	(void)cJSON_DeleteItemFromObject(c, "worker_core");
+	if (!is_alone)
+		(void)cJSON_AddNumberToObject(c, "second_writer_core", BENCH_WORKER_LCORE);
 	(void)cJSON_AddStringToObject(c, "source", "rings filled beforehand");
 	(void)cJSON_AddStringToObject(c, "loop", "closed");
 	(void)cJSON_AddNumberToObject(c, "rings", r->n);
 	(void)cJSON_AddNumberToObject(c, "ring_mb", (double)(r->ring_bytes >> 20));
-	(void)cJSON_AddNumberToObject(c, "captures", 1);
+	(void)cJSON_AddNumberToObject(c, "writers", o->n_writers);
+	(void)cJSON_AddNumberToObject(c, "captures", o->n_captures);
+	(void)cJSON_AddStringToObject(
+		c, "records", o->is_spread ? "each to one capture" : "each to all captures");
 	(void)cJSON_AddNumberToObject(c, "snap_bytes", SNAP_BYTES_DEFAULT);
 	(void)cJSON_AddNumberToObject(c, "file_mb", o->file_mb);
 	bench_print(o, &result, c);
@@ -141,13 +168,11 @@ static void print_merge(const struct bench_options *o, const struct bench_rings 
 
 int bench_merge(const struct bench_options *o)
 {
-	struct bench_options one = *o;
 	static struct bench_rings rings;
 	uint64_t n_pushed = 0, cycles = 0;
 	int rc;
 
-	one.n_captures = 1;
-	rc = bench_rings_open(&rings, &one, o->n_rings, MERGE_BYTES / o->n_rings);
+	rc = bench_rings_open(&rings, o, o->n_rings, MERGE_BYTES / o->n_rings);
 	while (rc == 0 && (double)cycles < o->seconds * (double)rte_get_tsc_hz() &&
 	       !bench_is_interrupted) {
 		n_pushed += fill(&rings, o->burst);

@@ -82,7 +82,10 @@ def beside(results):
     f = Figures(results)
     found = [("capture_64_pcap / dumpcap_64_quiet", f.rates("capture_64_pcap", "dumpcap_64_quiet")),
              ("capture_64 / dumpcap_64, other sources", f.rates("capture_64", "dumpcap_64")),
-             ("merge_8 / merge_1", f.rates("merge_8", "merge_1"))]
+             ("merge_8 / merge_1", f.rates("merge_8", "merge_1")),
+             ("merge_five_2 / merge_five_1, two writers", f.rates("merge_five_2", "merge_five_1")),
+             ("merge_five_spread_2 / merge_five_spread_1, two writers",
+              f.rates("merge_five_spread_2", "merge_five_spread_1"))]
     return [(what, round(value, 2)) for what, value in found if value is not None]
 
 

@@ -178,5 +178,10 @@ LINES = {
     "merge_2": ours("merge_2", "--kind", "merge", "--rings", "2"),
     "merge_4": ours("merge_4", "--kind", "merge", "--rings", "4"),
     "merge_8": ours("merge_8", "--kind", "merge", "--rings", "8"),
+    "merge_five_1": ours("merge_five_1", "--kind", "merge", "--captures", "5"),
+    "merge_five_2": ours("merge_five_2", "--kind", "merge", "--captures", "5", "--writers", "2"),
+    "merge_five_spread_1": ours("merge_five_spread_1", "--kind", "merge", "--captures", "5", "--spread"),
+    "merge_five_spread_2": ours("merge_five_spread_2", "--kind", "merge", "--captures", "5", "--spread",
+                                "--writers", "2"),
     "memory_bandwidth": ours("memory_bandwidth", "--kind", "memory"),
 }

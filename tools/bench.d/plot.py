@@ -190,6 +190,11 @@ def writer_chart(report, by_name):
         ("Rings filled beforehand, merged into one store", rate_bars(by_name, [
             ("merge_1", "ours", "1 ring", None), ("merge_2", "ours", "2 rings", None),
             ("merge_4", "ours", "4 rings", None), ("merge_8", "ours", "8 rings", None)])),
+        ("One ring filled beforehand, five stores, all stores together", rate_bars(by_name, [
+            ("merge_five_1", "ours", "each record to all five, one writer", None),
+            ("merge_five_2", "ours", "two writers on two cores", None),
+            ("merge_five_spread_1", "ours", "each record to one of them, one writer", None),
+            ("merge_five_spread_2", "ours", "two writers on two cores", None)])),
         ("One ring, five stores, all stores together", rate_bars(by_name, [
             ("writer_five", "ours", "each record to all five", 25),
             ("writer_five_spread", "ours", "each record to one of them", 25)]))])
