@@ -36,10 +36,8 @@ static struct sa_record take_record(struct bytes *b)
 		sa.icv_bytes = esp_auths[sa.auth].icv_bytes;
 		sa.auth_key_bytes = esp_auths[sa.auth].key_bytes;
 	}
-	if (pick >= 240) // any length of the HMAC's key: RFC 2104 allows all
+	if (pick >= 240) // any: RFC 2104 takes all, XCBC one
 		sa.auth_key_bytes = bytes_u8(b) % (ESP_AUTH_KEY_MAX + 1);
-	if (sa.auth == ESP_AUTH_AES_XCBC_96)
-		sa.auth_key_bytes = 16;
 	fill(b, sa.enc_key, sizeof(sa.enc_key));
 	fill(b, sa.auth_key, sa.auth_key_bytes);
 	return sa;

@@ -69,6 +69,7 @@ static void the_payloads_of_the_rfcs_are_read(void **state)
 	for (unsigned i = 0; i < sizeof(payloads) / sizeof(payloads[0]); i++) {
 		const struct vector *v = &payloads[i];
 		struct sa_record sa = {.cipher = (uint8_t)v->cipher,
+				       .icv_bytes = esp_ciphers[v->cipher].icv_bytes[0],
 				       .enc_key_bytes = (uint8_t)(strlen(v->key) / 2)};
 		uint8_t raw[BYTES_MAX], packet[BYTES_MAX], clear[BYTES_MAX], out[BYTES_MAX] = {0};
 		size_t n_iv = unhex(v->iv, packet), n = unhex(v->cipher_text, packet + n_iv);
