@@ -257,10 +257,25 @@ static struct esp_key *alloc_key(enum esp_way way, unsigned n_rounds, bool verif
 static bool is_possible(const struct sa_record *record, struct error *err)
 {
 	if (record->cipher >= ESP_UNSUPPORTED || record->auth >= ESP_AUTH_COUNT ||
-	    record->auth_key_bytes > ESP_AUTH_KEY_MAX ||
-	    !esp_takes_key(record->cipher, record->enc_key_bytes)) {
-		error_set(err, "SA 0x%08x: a key of %u bytes does not fit its algorithm.",
-			  record->spi, record->enc_key_bytes);
+	    record->auth_key_bytes > ESP_AUTH_KEY_MAX) {
+		error_set(err, "SA 0x%08x: its algorithm is none that is decrypted here.",
+			  record->spi);
+		return false;
+	}
+	if (!esp_takes_key(record->cipher, record->enc_key_bytes)) {
+		error_set(err, "SA 0x%08x: %s takes no key of %u bytes.", record->spi,
+			  esp_ciphers[record->cipher].name, record->enc_key_bytes);
+		return false;
+	}
+	if (!esp_takes_icv(record->cipher, record->auth, record->icv_bytes)) {
+		error_set(err, "SA 0x%08x: %s with %s has no ICV of %u bytes.", record->spi,
+			  esp_ciphers[record->cipher].name, esp_auths[record->auth].name,
+			  record->icv_bytes);
+		return false;
+	}
+	if (record->auth == ESP_AUTH_AES_XCBC_96 && record->auth_key_bytes != AES_BLOCK_BYTES) {
+		error_set(err, "SA 0x%08x: aes-xcbc-96 takes no key of %u bytes.", record->spi,
+			  record->auth_key_bytes);
 		return false;
 	}
 	(void)pthread_once(&maker_once, open_maker);

@@ -181,6 +181,11 @@ void esp_mb_flush(struct esp_mb *mb)
 
 /* ---- ICVs ---- */
 
+bool esp_mb_sha_is_slow(const struct esp_mb *mb)
+{
+	return (mb->mgr->features & IMB_FEATURE_SHANI) != 0 && mb->mgr->used_arch == IMB_ARCH_AVX2;
+}
+
 bool esp_mb_checks(const struct esp_icv_job *job)
 {
 	const struct esp_cold *cold = job->key->cold;

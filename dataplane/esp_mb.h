@@ -20,6 +20,9 @@ bool esp_mb_takes(const struct esp_job *job);
 void esp_mb_submit(struct esp_mb *mb, const struct esp_job *job);
 void esp_mb_flush(struct esp_mb *mb);
 
+/* SHA instructions are there, and ipsec-mb, on AVX2, makes SHA without them. */
+bool esp_mb_sha_is_slow(const struct esp_mb *mb);
+
 /* Can it check this ICV?  Not CCM with 192 bits, which ipsec-mb has not. */
 bool esp_mb_checks(const struct esp_icv_job *job);
 
