@@ -11,7 +11,7 @@
  * Control gone: the filters stay in force, the rings fill and then drop (counted).  The next control
  *          process gets the same descriptors.
  * Memory:  dp_server_open() allocates, dp_server_close() frees and removes the socket.
- * Proof:   tests/test_dataplane.py, tests/test_hostile_control.py, tests/fuzz_dp_server.c
+ * Proof:   tests/test_dataplane.py, test_dataplane_keys.py, test_hostile_control.py, fuzz_dp_server.c in tests/
  */
 #ifndef GATECAP_DATAPLANE_DP_SERVER_H
 #define GATECAP_DATAPLANE_DP_SERVER_H

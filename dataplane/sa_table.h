@@ -7,7 +7,7 @@
  * Memory:  sa_table_open() allocates, expanded keys included, in locked pages that are left out of core
  *          dumps where the limit of locked memory allows; sa_table_close() wipes and frees.
  * Published like the matcher: whole, between two bursts (worker.h).
- * Proof:   tests/test_sa_table.c against a linear list
+ * Proof:   tests/test_sa_table.c against a linear list, tests/test_worker_sas.c
  */
 #ifndef GATECAP_DATAPLANE_SA_TABLE_H
 #define GATECAP_DATAPLANE_SA_TABLE_H

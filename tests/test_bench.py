@@ -156,6 +156,16 @@ class Jobs(unittest.TestCase):
         self.assertLess(c["list_length"], 1000)
         self.assertIn("time", c["stopped_by"])
 
+    def test_sas_are_found_each_by_its_packet(self):
+        # The job fails when a packet finds another SA than its own.
+        for kind in ("sa-find", "sad"):
+            with self.subTest(kind):
+                c = self.result("--kind", kind)["conditions"]
+                self.assertEqual([step["sas"] for step in c["steps"]], [1, 10000])
+                for step in c["steps"]:
+                    self.assertGreater(step["cycles_per_packet"], 0)
+                    self.assertGreater(step["bytes"], 0)
+
     def test_memory(self):
         self.result("--kind", "memory", unit="gb_per_second")
 

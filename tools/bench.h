@@ -58,6 +58,8 @@ int bench_merge(const struct bench_options *o);
 int bench_match(const struct bench_options *o);
 int bench_acl(const struct bench_options *o);
 int bench_cbpf(const struct bench_options *o);
+int bench_sa_find(const struct bench_options *o);
+int bench_sad(const struct bench_options *o);
 int bench_memory(const struct bench_options *o);
 int bench_primary(const struct bench_options *o);
 int bench_frames(const struct bench_options *o);

@@ -28,6 +28,7 @@ static const char usage[] =
 	"  writer           merger and stores behind a worker that is faster\n"
 	"  merge            merger and stores, rings filled beforehand\n"
 	"  match, acl, cbpf our matcher, rte_acl, libpcap: look-up only, in growing lists\n"
+	"  sa-find, sad     our SA table, rte_ipsec_sad: look-up only, 1 and 10,000 SAs\n"
 	"  memory           what one core copies, reads, writes\n"
 	"  primary, frames  for dpdk-dumpcap: its primary; the frames as a PCAP\n"
 	"Packets:\n"
@@ -70,6 +71,8 @@ static const struct kind {
 	{"match", bench_match},
 	{"acl", bench_acl},
 	{"cbpf", bench_cbpf},
+	{"sa-find", bench_sa_find},
+	{"sad", bench_sad},
 	{"memory", bench_memory},
 	{"primary", bench_primary},
 	{"frames", bench_frames},

@@ -160,6 +160,8 @@ LINES = {
     "match_long_lists": lookup("match_long_lists", "match"),
     "acl_long_lists": lookup("acl_long_lists", "acl"),
     "cbpf_long_lists": lookup("cbpf_long_lists", "cbpf"),
+    "sa_find_10k": ours("sa_find_10k", "--kind", "sa-find"),
+    "rte_ipsec_sad": ours("rte_ipsec_sad", "--kind", "sad"),
     "capture_64": capture_64,
     "capture_64_64k": ours("capture_64_64k", "--kind", "capture", "--frames", "65536", "--flows", "65536"),
     "capture_imix": ours("capture_imix", "--kind", "capture", "--imix"),
