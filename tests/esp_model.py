@@ -8,6 +8,7 @@ RFC 4303 (ESP), 3948 (in UDP), 9329 (in TCP), 2451, 3602, 3686, 4106, 4309, 4543
 2403, 2404, 3566, 4868 (ICVs).
 """
 
+import copy
 import functools
 import hashlib
 import hmac
@@ -27,6 +28,7 @@ with warnings.catch_warnings():
 ESP, IKE, OVPN, OTHER = 1, 2, 8, 0
 TAGS = (0x8100, 0x88A8, 0x9100)
 EXTENSIONS = (0, 43, 44, 51, 60)
+LIKELY = (0, 4, 6, 17, 41, 43, 44, 47, 50, 51, 58, 60, 132)  # in an IPv6 header, where no trailer says more
 
 # ICV bytes and hash of each integrity algorithm of NAME.sa.json.
 HASHES = {"HMAC_MD5_96": (12, hashlib.md5), "HMAC_SHA1_96": (12, hashlib.sha1),
@@ -64,7 +66,7 @@ class Sa:
         last = self.enc.rsplit("_", 1)[-1]
         own = int(last) if last.isdigit() else 16
         self.icv_bytes = own if self.is_aead else ICV_BYTES[self.integ]
-        self.iv_bytes, self.block = SHAPES[self.cipher]
+        self.iv_bytes, self.block = SHAPES.get(self.cipher, (0, 1))
 
     def row(self):
         """As NAME.sa.json has it."""
@@ -212,6 +214,7 @@ class Packet:
         self.frame = frame
         self.bits, self.esp, self.why = OTHER, None, None
         self.fragment = None  # (key, is_later)
+        self.stream = None    # of TCP
         self.is_whole = True  # to the end of ESP
         self.esp_len = None   # as its headers say; None where a fragment hides it
         self.src = self.dst = None
@@ -307,16 +310,10 @@ class Packet:
         elif 4500 in (source, destination):
             header = (payload[12] >> 4) * 4
             stream, n = payload[header:], length - header
-            self.bits, message = ESP, stream[2:]
-            size = int.from_bytes(stream[:2], "big")
+            self.bits, self.stream = ESP, stream
             if n == 0 or stream.startswith(b"IKETCP") or stream[:3] == b"\0\x03\xff" or \
-                    message[:4] == bytes(4):
+                    stream[2:6] == bytes(4):
                 self.bits = IKE
-            elif len(message) < 4 or size < 4 + 2:
-                self.why = "tcp_partial"
-            else:
-                self._take_esp(message[:size - 2], size - 2)
-                self.is_in_tcp = True
 
     def _take_esp(self, esp, length):
         self.bits, self.esp = ESP, esp
@@ -325,8 +322,22 @@ class Packet:
             self.is_whole = len(esp) >= length
         else:
             self.is_whole = False
-        if not esp:
-            self.why = "malformed"
+
+    def in_tcp(self):
+        """(packets, one for each ESP message that begins in a TCP segment, do they fill it)."""
+        at, out = 0, []
+        while at + 2 + 8 <= len(self.stream):
+            size = int.from_bytes(self.stream[at:at + 2], "big")
+            if size < 2 + 8:
+                break
+            if self.stream[at + 2:at + 6] != bytes(4):  # else IKE
+                message = copy.copy(self)
+                message.stream, message.esp_len = None, size - 2
+                message.esp = self.stream[at + 2:at + size]
+                message.is_whole = len(message.esp) == size - 2
+                out.append(message)
+            at += size
+        return out, at == len(self.stream)
 
 
 def packets_of(frames):
@@ -408,12 +419,26 @@ def transport_packet(packet, protocol, payload):
     return b"".join(kept) + payload
 
 
+def transport_length(packet, protocol, body):
+    """How long the payload is by its own word, as far as it says; None: that cannot be."""
+    if protocol == 6:
+        header = body[12] >> 2 & 0x3C if len(body) >= 20 else 0
+        return len(body) if 20 <= header <= len(body) else None
+    if protocol == 17:  # TFC padding may follow where the payload says its length
+        length = int.from_bytes(body[4:6], "big")
+        return length if 8 <= length <= len(body) else None
+    if protocol == 60:  # the one extension header that may stand behind ESP (RFC 4303, 3.1.1)
+        fits = packet.version == 6 and len(body) >= 8 and 8 * (body[1] + 1) <= len(body)
+        return len(body) if fits else None
+    # Numbers that IANA has given out (without a gap up to 142), and those for experiments.
+    known = protocol <= 142 and protocol not in (0, 43, 44) or protocol in (253, 254)
+    return len(body) if known and len(body) >= 4 else None
+
+
 def read_whole(sa, packet):
     """(name, inner) of a packet that is there to its last byte."""
-    esp = packet.esp[:packet.esp_len]
+    esp = packet.esp
     cipher = esp[8 + sa.iv_bytes:len(esp) - sa.icv_bytes]
-    if len(esp) < 8 + sa.iv_bytes + 2 + sa.icv_bytes or len(cipher) % sa.block:
-        return "malformed", None
     plain = decrypt(sa, esp[8:8 + sa.iv_bytes], cipher)
     n_pad, protocol = plain[-2], plain[-1]
     if n_pad + 2 > len(plain):
@@ -428,7 +453,10 @@ def read_whole(sa, packet):
         if length is None or length > len(body):
             return "malformed", None
         return "decrypted", Inner(sa, packet, body, length)
-    data = transport_packet(packet, protocol, body)
+    length = transport_length(packet, protocol, body)
+    if length is None:
+        return "malformed", None
+    data = transport_packet(packet, protocol, body[:length])
     return "decrypted", Inner(sa, packet, data, len(data))
 
 
@@ -437,40 +465,60 @@ def read_part(sa, packet):
     esp, limit = packet.esp, None
     if packet.esp_len is not None:
         limit = packet.esp_len - 8 - sa.iv_bytes - sa.icv_bytes
-        if limit < 2 or limit % sa.block:
-            return "malformed", None
     cipher = esp[8 + sa.iv_bytes:][:limit]
     cipher = cipher[:len(cipher) // sa.block * sa.block]
-    if len(esp) < 8 + sa.iv_bytes or not cipher:
+    if not cipher:
         return "malformed", None
     plain = decrypt(sa, esp[8:8 + sa.iv_bytes], cipher)
     version = plain[0] >> 4
     length = ip_length(plain, version) if version in (4, 6) else None
     if length is None or limit is not None and length + 2 > limit:
         return "malformed", None
+    if version == 6 and (plain[7] == 0 or plain[6] not in LIKELY):  # it has no checksum
+        return "malformed", None
     return "decrypted", Inner(sa, packet, plain, length)
 
 
+def can_be(sa, packet):
+    """Is it long enough, and a multiple of the cipher's block?"""
+    front = 8 + sa.iv_bytes
+    if packet.esp_len is None:
+        return len(packet.esp) >= front
+    payload = packet.esp_len - front - sa.icv_bytes
+    return len(packet.esp) >= front and payload >= 2 and payload % sa.block == 0
+
+
 def read(sas, packet, verify=False, esn_highs=None):
-    """The outcome of one outer packet of class ESP.  esn_highs(sa): the high halves that the reader of
-    these keys tries, b"" for none."""
+    """The outcomes of one outer packet of class ESP, one for each ESP packet in it.  esn_highs(sa): the
+    high halves that the reader of these keys tries, b"" for none."""
     if packet.why:
-        return Outcome(packet.why)
+        return [Outcome(packet.why)]
+    if packet.stream is None:
+        return [read_one(sas, packet, verify, esn_highs)]
+    messages, fit = packet.in_tcp()
+    if not messages or not fit and find_sa(sas, messages[0]) is None:
+        return [Outcome("tcp_partial")]  # the middle of a message looks like anything
+    return [read_one(sas, message, verify, esn_highs) for message in messages]
+
+
+def read_one(sas, packet, verify, esn_highs):
     if len(packet.esp) < 8:
         return Outcome("malformed")
     sa = find_sa(sas, packet)
     if sa is None:
         return Outcome("without_key")
-    name, inner = (read_whole if packet.is_whole else read_part)(sa, packet)
-    if not verify or name in ("malformed",):
-        return Outcome(name, inner)
+    if sa.cipher not in SHAPES:
+        return Outcome("unsupported")
+    if not can_be(sa, packet):
+        return Outcome("malformed")
     good = None
-    if packet.is_whole:
-        good = [icv_is_good(sa, packet.esp[:packet.esp_len], high) for high in esn_highs(sa)]
+    if verify and packet.is_whole:
+        good = [icv_is_good(sa, packet.esp, high) for high in esn_highs(sa)]
         good = None if None in good else any(good)
     if good is False:
         return Outcome("bad_icv")
-    return Outcome(name, inner, is_unchecked=good is None and name == "decrypted")
+    name, inner = (read_whole if packet.is_whole else read_part)(sa, packet)
+    return Outcome(name, inner, is_unchecked=verify and good is None and name == "decrypted")
 
 
 # Filters.
@@ -566,22 +614,24 @@ class Capture:
         if outcome.is_unchecked:
             self.esp["unchecked"] = self.esp.get("unchecked", 0) + 1
 
-    def take(self, packet, outcome):
+    def take(self, packet, outcomes):
         if packet.bits != ESP or not self.filters:
             if packet.bits & self.bits:
                 self.records.append(packet.frame)
             return
         if not self.bits & (ESP | OVPN):
             return  # whatever is inside, this capture does not want it
-        self._count(outcome)
-        if outcome.inner is None:
-            if self.bits & ESP and outcome.name in self.UNREADABLE and \
-                    any(tests_nothing(f) for f in self.filters):
-                self.records.append(packet.frame)
-            return
-        self.n_inner += 1
-        verdict = self._verdict(outcome.inner)
-        if self.bits & ESP and any(not f.get("CaptureSingleDirectionTrafficOnly") for f in verdict):
+        is_wanted, inner = False, []
+        for outcome in outcomes:
+            self._count(outcome)
+            if outcome.inner is None:
+                is_wanted |= outcome.name in self.UNREADABLE and any(map(tests_nothing, self.filters))
+                continue
+            self.n_inner += 1
+            verdict = self._verdict(outcome.inner)
+            is_wanted |= any(not f.get("CaptureSingleDirectionTrafficOnly") for f in verdict)
+            if verdict:
+                inner.append(outcome.inner.frame)
+        if is_wanted and self.bits & ESP:
             self.records.append(packet.frame)
-        if verdict:
-            self.records.append(outcome.inner.frame)
+        self.records += inner
