@@ -432,7 +432,7 @@ def transport_length(packet, protocol, body):
         return len(body) if fits else None
     # Numbers that IANA has given out (without a gap up to 142), and those for experiments.
     known = protocol <= 142 and protocol not in (0, 43, 44) or protocol in (253, 254)
-    return len(body) if known and len(body) >= 4 else None
+    return len(body) if known else None
 
 
 def read_whole(sa, packet):
