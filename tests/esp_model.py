@@ -42,25 +42,31 @@ SHAPES = {"NULL": (0, 1), "3DES_CBC": (8, 8), "AES_CBC": (16, 16), "AES_CTR": (8
 
 # The names in an esp_sa file.
 ENCRYPTION = {"NULL": "NULL", "3DES_CBC": "TripleDES-CBC [RFC2451]", "AES_CBC": "AES-CBC [RFC3602]",
-              "AES_CTR": "AES-CTR [RFC3686]", "CHACHA20_POLY1305": "ChaCha20-Poly1305 [RFC7634]"}
+              "AES_CTR": "AES-CTR [RFC3686]", "CHACHA20_POLY1305": "ChaCha20-Poly1305 [RFC7634]",
+              "AES_GMAC": "AES-GMAC [RFC4543]", "CAST5_CBC": "CAST5-CBC [RFC2144]",
+              **{"AES_GCM_%d" % n: "AES-GCM with %d octet ICV [RFC4106]" % n for n in (8, 12, 16)},
+              **{"AES_CCM_%d" % n: "AES-CCM with %d octet ICV [RFC4309]" % n for n in (8, 12, 16)}}
 AUTHENTICATION = {None: "NULL", "HMAC_MD5_96": "HMAC-MD5-96 [RFC2403]",
                   "HMAC_SHA1_96": "HMAC-SHA-1-96 [RFC2404]",
                   "HMAC_SHA2_256_128": "HMAC-SHA-256-128 [RFC4868]",
                   "HMAC_SHA2_384_192": "HMAC-SHA-384-192 [RFC4868]",
                   "HMAC_SHA2_512_256": "HMAC-SHA-512-256 [RFC4868]",
+                  "HMAC_SHA2_256_96": "HMAC-SHA-256-96 [draft-ietf-ipsec-ciph-sha-256-00]",
+                  "AES_XCBC_96": "AES-XCBC-MAC-96 [RFC3566]",
                   **{"ANY_%d" % n: "ANY %d bit authentication [no checking]" % n
                      for n in (64, 96, 128, 192, 256)}}
 
 
 class Sa:
-    """One security association, as NAME.sa.json has it."""
+    """One security association, as NAME.sa.json has it.  is_told: the file of keys says its mode and,
+    in two columns that newer Wiresharks have, that its sequence numbers are extended."""
 
     def __init__(self, row):
         self.spi, self.src, self.dst = int(row["spi"], 16), row.get("src") or "*", row["dst"]
         self.enc, self.integ = row["enc"], row.get("integ")
         self.enc_key, self.auth_key = bytes.fromhex(row["enc_key"]), bytes.fromhex(row["auth_key"])
         self.esn, self.esn_high = bool(row.get("esn")), row.get("esn_hi", 0)
-        self.mode, self.wrong_key = row.get("mode"), row.get("wrong_key", False)
+        self.mode, self.is_told = row.get("mode"), False
         self.cipher = "_".join(p for p in self.enc.split("_") if p not in ("8", "12", "16"))
         self.is_aead = self.cipher in ("AES_CCM", "AES_GCM", "AES_GMAC", "CHACHA20_POLY1305")
         last = self.enc.rsplit("_", 1)[-1]
@@ -74,19 +80,26 @@ class Sa:
                 "integ": self.integ, "enc_key": self.enc_key.hex(), "auth_key": self.auth_key.hex(),
                 "esn": self.esn, "esn_hi": self.esn_high, "mode": self.mode}
 
+    def told_mode(self):
+        return self.mode if self.is_told else None
+
     def line(self, src=None, dst=None, spi=None):
-        """As an esp_sa file has it; None where that format has no name for the algorithm."""
-        if self.cipher == "AES_GCM":
-            enc = "AES-GCM with %d octet ICV [RFC4106]" % self.icv_bytes
-        else:
-            enc = ENCRYPTION.get(self.enc)
-        auth = AUTHENTICATION.get(self.integ)
-        if enc is None or auth is None:
-            return None
+        """As an esp_sa file has it."""
         fields = ["IPv6" if ":" in self.dst else "IPv4", src or self.src, dst or self.dst,
-                  spi or "%#010x" % self.spi, enc, self.enc_key and "0x" + self.enc_key.hex(),
-                  auth, self.auth_key and "0x" + self.auth_key.hex()]
-        return ",".join('"%s"' % (f or "") for f in fields)
+                  spi or "%#010x" % self.spi, ENCRYPTION[self.enc],
+                  "0x" + self.enc_key.hex() if self.enc_key else "", AUTHENTICATION[self.integ],
+                  "0x" + self.auth_key.hex() if self.auth_key else ""]
+        if self.is_told and self.esn:
+            fields += ["64-bit", "%#010x" % self.esn_high]
+        line = ",".join('"%s"' % f for f in fields)
+        return "# gatecap: mode=%s\n%s" % (self.told_mode(), line) if self.told_mode() else line
+
+    def highs(self):
+        """The high halves that are tried: none where nobody says that there is one."""
+        if not (self.is_told and self.esn):
+            return (b"",)
+        tries = (self.esn_high, self.esn_high + 1 & 0xFFFFFFFF, 0, 1)
+        return [n.to_bytes(4, "big") for n in tries]
 
 
 def load_sas(path):
@@ -448,13 +461,13 @@ def read_whole(sa, packet):
         return "malformed", None
     if protocol == 59:
         return "dummy", None
-    if protocol in (4, 41):
+    if protocol in (4, 41) and sa.told_mode() != "transport":
         length = ip_length(body, 4 if protocol == 4 else 6)
         if length is None or length > len(body):
             return "malformed", None
         return "decrypted", Inner(sa, packet, body, length)
     length = transport_length(packet, protocol, body)
-    if length is None:
+    if length is None or sa.told_mode() == "tunnel":
         return "malformed", None
     data = transport_packet(packet, protocol, body[:length])
     return "decrypted", Inner(sa, packet, data, len(data))
@@ -467,7 +480,7 @@ def read_part(sa, packet):
         limit = packet.esp_len - 8 - sa.iv_bytes - sa.icv_bytes
     cipher = esp[8 + sa.iv_bytes:][:limit]
     cipher = cipher[:len(cipher) // sa.block * sa.block]
-    if not cipher:
+    if not cipher or sa.told_mode() == "transport":
         return "malformed", None
     plain = decrypt(sa, esp[8:8 + sa.iv_bytes], cipher)
     version = plain[0] >> 4
@@ -488,20 +501,19 @@ def can_be(sa, packet):
     return len(packet.esp) >= front and payload >= 2 and payload % sa.block == 0
 
 
-def read(sas, packet, verify=False, esn_highs=None):
-    """The outcomes of one outer packet of class ESP, one for each ESP packet in it.  esn_highs(sa): the
-    high halves that the reader of these keys tries, b"" for none."""
+def read(sas, packet, verify=False):
+    """The outcomes of one outer packet of class ESP, one for each ESP packet in it."""
     if packet.why:
         return [Outcome(packet.why)]
     if packet.stream is None:
-        return [read_one(sas, packet, verify, esn_highs)]
+        return [read_one(sas, packet, verify)]
     messages, fit = packet.in_tcp()
     if not messages or not fit and find_sa(sas, messages[0]) is None:
         return [Outcome("tcp_partial")]  # the middle of a message looks like anything
-    return [read_one(sas, message, verify, esn_highs) for message in messages]
+    return [read_one(sas, message, verify) for message in messages]
 
 
-def read_one(sas, packet, verify, esn_highs):
+def read_one(sas, packet, verify):
     if len(packet.esp) < 8:
         return Outcome("malformed")
     sa = find_sa(sas, packet)
@@ -513,7 +525,7 @@ def read_one(sas, packet, verify, esn_highs):
         return Outcome("malformed")
     good = None
     if verify and packet.is_whole:
-        good = [icv_is_good(sa, packet.esp, high) for high in esn_highs(sa)]
+        good = [icv_is_good(sa, packet.esp, high) for high in sa.highs()]
         good = None if None in good else any(good)
     if good is False:
         return Outcome("bad_icv")
