@@ -432,7 +432,7 @@ def transport_packet(packet, protocol, payload):
     return b"".join(kept) + payload
 
 
-def transport_length(packet, protocol, body):
+def transport_length(protocol, body):
     """How long the payload is by its own word, as far as it says; None: that cannot be."""
     if protocol == 6:
         header = body[12] >> 2 & 0x3C if len(body) >= 20 else 0
@@ -441,7 +441,7 @@ def transport_length(packet, protocol, body):
         length = int.from_bytes(body[4:6], "big")
         return length if 8 <= length <= len(body) else None
     if protocol == 60:  # the one extension header that may stand behind ESP (RFC 4303, 3.1.1)
-        fits = packet.version == 6 and len(body) >= 8 and 8 * (body[1] + 1) <= len(body)
+        fits = len(body) >= 8 and 8 * (body[1] + 1) <= len(body)
         return len(body) if fits else None
     # Numbers that IANA has given out (without a gap up to 142), and those for experiments.
     known = protocol <= 142 and protocol not in (0, 43, 44) or protocol in (253, 254)
@@ -466,7 +466,7 @@ def read_whole(sa, packet):
         if length is None or length > len(body):
             return "malformed", None
         return "decrypted", Inner(sa, packet, body, length)
-    length = transport_length(packet, protocol, body)
+    length = transport_length(protocol, body)
     if length is None or sa.told_mode() == "tunnel":
         return "malformed", None
     data = transport_packet(packet, protocol, body[:length])
