@@ -49,7 +49,10 @@ enum sa_connection {
 
 enum sa_flags {
 	SA_NEW = 1, // the slot's counters begin at zero with this set
-	SA_ESN = 2, // extended sequence numbers (RFC 4303, 2.2.1): the high half is in the ICV
+	SA_INBOUND =
+		4, // towards this gateway: what is inside comes from the connection's remote subnets
+	SA_OUTBOUND = 8, // from it: what is inside goes there; neither: not known
+	SA_ESN = 2,	 // extended sequence numbers (RFC 4303, 2.2.1): the high half is in the ICV
 };
 
 struct sa_record {
@@ -95,6 +98,12 @@ static inline int sa_address_is_whole(const struct sa_address *a)
 		if (a->mask[i] != 0xff)
 			return 0;
 	return n > 0;
+}
+
+/* One that is found by looking, not by hashing. */
+static inline int sa_record_is_wildcard(const struct sa_record *r)
+{
+	return r->spi_mask != (uint32_t)SA_SPI_WHOLE || !sa_address_is_whole(&r->dst);
 }
 
 /* Check `bytes` at `mem` (8-byte aligned) and point *out into it.  mem is borrowed for as long as *out.
