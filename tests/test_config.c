@@ -534,8 +534,8 @@ static const struct row rows[] = {
 	 "/captures/max_filters_per_capture: 4: must be an integer, 1 to 3\n"
 	 "/captures/retention_days: 3651: must be an integer, 1 to 3650\n"
 	 "/captures/sync_ms: 60001: must be an integer, 0 to 60000\n"},
-	{113, "{\"control\":{\"writers\":0}}", "/control/writers: 0: must be an integer, 1 to 5\n"},
-	{114, "{\"control\":{\"writers\":6}}", "/control/writers: 6: must be an integer, 1 to 5\n"},
+	{160, "{\"control\":{\"writers\":0}}", "/control/writers: 0: must be an integer, 1 to 5\n"},
+	{161, "{\"control\":{\"writers\":6}}", "/control/writers: 6: must be an integer, 1 to 5\n"},
 	/* ESP. */
 	{115, "{\"esp\":{\"sa_file\":\"/a b\"}}", ""},
 	{116, "{\"esp\":{\"sa_file\":\"\"}}", "/esp/sa_file: \"\": " FILE_HELP},
