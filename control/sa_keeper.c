@@ -100,6 +100,7 @@ void sa_keeper_up(struct sa_keeper *k, struct dp_client *dp)
 	    !k->is_in_force)
 		k->is_wanted = k->has_anything;
 	k->boot_id = boot_id;
+	k->applied_generation = dp_client_sa_generation(dp);
 	if (dp_client_sa_generation(dp) > k->generation)
 		k->generation = dp_client_sa_generation(dp);
 	if (k->is_wanted)
@@ -118,6 +119,7 @@ void sa_keeper_applied(struct sa_keeper *k, uint64_t generation)
 		return;
 	k->is_pending = false;
 	k->is_in_force = true;
+	k->applied_generation = generation;
 	if (k->refused.text[0] != '\0')
 		log_info("The dataplane takes the SAs again.");
 	k->refused.text[0] = '\0';

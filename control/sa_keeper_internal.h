@@ -28,12 +28,13 @@ struct sa_keeper {
 	/* The dataplane. */
 	struct dp_client *dp; // NULL: not connected
 	struct event *send, *kernel_late;
-	uint64_t generation; // of the last set sent
-	uint64_t boot_id;    // of the dataplane that has it
-	bool is_pending;     // sent, not answered
-	bool is_in_force;    // that set was applied
-	bool is_wanted;	     // the dataplane has another one, or none
-	bool has_anything;   // a source was read: an empty set is worth sending, too
+	uint64_t generation;	     // of the last set sent
+	uint64_t applied_generation; // of the set that the dataplane uses; 0: none
+	uint64_t boot_id;	     // of the dataplane that has it
+	bool is_pending;	     // sent, not answered
+	bool is_in_force;	     // that set was applied
+	bool is_wanted;		     // the dataplane has another one, or none
+	bool has_anything;	     // a source was read: an empty set is worth sending, too
 	struct error refused;
 };
 

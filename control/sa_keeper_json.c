@@ -121,6 +121,7 @@ struct cJSON *sa_keeper_status_json(struct sa_keeper *k)
 	add_number(json, "sas", sa_registry_n(k->registry));
 	(void)cJSON_AddBoolToObject(json, "in_force",
 				    k->dp != NULL && k->is_in_force && !k->is_wanted);
+	add_number(json, "generation", k->dp != NULL ? k->applied_generation : 0);
 	add_text_or_null(json, "fault", k->refused.text);
 	(void)cJSON_AddBoolToObject(json, "verify_icv", k->config->esp.verify_icv);
 	add_file(json, k);
