@@ -124,6 +124,11 @@ static cJSON *body_of_lines(const char *text, const char *name, struct error *er
 		sas = cJSON_AddArrayToObject(body, "sas");
 		for (uint32_t i = 0; i < list.n; i++)
 			(void)cJSON_AddItemToArray(sas, item_with_keys(&list.items[i]));
+		if (list.n == 0) {
+			error_set(err, "%s has no SA in it.", name);
+			cJSON_Delete(body);
+			body = NULL;
+		}
 	}
 	sa_list_fini(&list);
 	return body;
