@@ -1,12 +1,12 @@
 /* esp_sa_file.h - keys from a file in the format of Wireshark's esp_sa.
  *
  * One file serves both: lines of eight quoted fields, comments with #, as Wireshark writes them into a
- * profile folder; its wildcards; and one algorithm more, "ChaCha20-Poly1305 [RFC7634]".
+ * profile folder; its wildcards; a few algorithms more, and comments that are directives of ours.
  * Whole:   one wrong line refuses the file, with line and column; the keys in force stay.
  * Threads: any; no globals.
  * Memory:  the text is the caller's, who wipes it; keys go into the list only.
  * Secrets: no sentence shows a byte of a key, only how long it is.
- * Source:  docs/esp.md.  Proof: tests/test_esp_sa_file.c, tests/fuzz_esp_sa_file.c, tests/oracle_esp_sa.py
+ * Source:  docs/esp-sa-file.md.  Proof: tests/test_esp_sa_file.c, tests/fuzz_esp_sa_file.c, tests/oracle_esp_sa.py
  */
 #ifndef GATECAP_CONTROL_ESP_SA_FILE_H
 #define GATECAP_CONTROL_ESP_SA_FILE_H

@@ -1,8 +1,8 @@
 /* uat_reader.c - one pass, one byte of look-ahead.
  *
  * Wireshark's scanner is a lex grammar; its rules are met here by hand since they are few, and since flex
- * copies what it reads, keys too, into buffers that nobody wipes.  A quote behind a backslash never ends
- * a field, not even behind two: so Wireshark has it, which therefore writes \x5c.
+ * copies what it reads, keys too, into buffers that nobody wipes.  Wireshark itself writes \x22 and \x5c;
+ * what it makes of \" and \\ (a field that is one byte short) nobody means.
  */
 #include "control/uat_reader.h"
 
@@ -92,42 +92,47 @@ static char take_octal(struct uat_reader *r)
 	return (char)(value > 255 ? 255 : value);
 }
 
-/* What stands behind a backslash. */
-static char take_escaped(struct uat_reader *r)
+/* What stands behind a backslash, which is where the field may not end. */
+static bool take_escaped(struct uat_reader *r, char *out)
 {
-	static const char names[] = "abefnrtv", bytes[] = "\a\b\033\f\n\r\t\v";
-	char c = r->text[r->at];
+	static const char names[] = "abefnrtvx", bytes[] = "\a\b\033\f\n\r\t\vx";
+	char c = is_line_end(r) ? '\0' : r->text[r->at];
 	const char *name = c != '\0' ? strchr(names, c) : NULL;
 
-	if (c >= '0' && c <= '7')
-		return take_octal(r);
+	if (c >= '0' && c <= '7') {
+		*out = take_octal(r);
+		return true;
+	}
+	if (name == NULL) {
+		r->at--;
+		return fails(
+			r,
+			"behind a backslash stands x with two hexadecimal digits, an octal "
+			"number, or one of a, b, e, f, n, r, t, v; write \\x22 for a quote and "
+			"\\x5c for a backslash (of others Wireshark takes a byte off the field)");
+	}
+	*out = bytes[name - names];
 	r->at++;
-	if (name != NULL)
-		return bytes[name - names];
 	if (c == 'x' && r->len - r->at >= 2 && hex_value(r->text[r->at]) >= 0 &&
 	    hex_value(r->text[r->at + 1]) >= 0) {
-		c = (char)(hex_value(r->text[r->at]) << 4 | hex_value(r->text[r->at + 1]));
+		*out = (char)(hex_value(r->text[r->at]) << 4 | hex_value(r->text[r->at + 1]));
 		r->at += 2;
 	}
-	return c;
+	return true;
 }
 
 static bool take_quoted(struct uat_reader *r, struct uat_field *field)
 {
-	bool is_escaped = false; // the byte before was a backslash, whatever stood before that
-
-	for (r->at++; !is_line_end(r); is_escaped = r->text[r->at - 1] == '\\') {
+	for (r->at++; !is_line_end(r);) {
 		uint32_t column = column_of(r);
-		char c = r->text[r->at];
+		char c = r->text[r->at++];
 
-		if (c == '"' && !is_escaped) {
+		if (c == '"') {
 			field->columns[field->n] = column;
-			r->at++;
 			return true;
 		}
-		r->at++;
-		if (c == '\\' && !is_line_end(r))
-			c = take_escaped(r);
+		if (c == '\\' && !take_escaped(r, &c))
+			return false;
 		if (!put_byte(r, field, column, c))
 			return false;
 	}

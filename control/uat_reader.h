@@ -2,8 +2,9 @@
  *
  * Grammar: lines that are blank, a comment (#, after blanks too) or a record: fields with commas between,
  *          blanks around them.  A field is quoted, or pairs of hexadecimal digits without quotes, or
- *          empty.  In quotes \" \\ \n \t \a \b \e \f \r \v, \x22, \042 stand for one byte.  LF or CR LF.
- * Refused: a quoted field that does not end on its line, though Wireshark reads on.
+ *          empty.  In quotes \n \t \a \b \e \f \r \v, \x22, \042 stand for one byte.  LF or CR LF.
+ * Refused: a quoted field that does not end on its line, though Wireshark reads on; \" and \\, of which
+ *          Wireshark (4.0) loses the field's last byte.
  * Threads: any; no globals.
  * Memory:  the reader borrows the text; a record holds copies of keys: its owner keeps it in a secret.
  * Units:   lines and columns from 1, columns in bytes.

@@ -108,16 +108,17 @@ static inline struct audit_mark audit_before(const struct audit *a,
 	return mark;
 }
 
-/* `n` packets came for the slots on the port. */
+/* `n` packets came for the slots on the port, and n_inner[slot] that were inside them. */
 static inline void audit_after(struct audit *a, const struct audit_mark *mark,
 			       const struct worker_shared *shared, const struct tally *tally,
-			       uint8_t slots, unsigned port, unsigned n)
+			       uint8_t slots, unsigned port, unsigned n,
+			       const uint32_t n_inner[CAPTURES_MAX])
 {
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
 		const struct slot_counters *c = &shared->slots[slot][port];
 		uint64_t recorded = audit_load(&c->recorded) - mark->recorded[slot];
 		uint64_t ring_full = audit_load(&c->ring_full) - mark->ring_full[slot];
-		unsigned n_came = slots >> slot & 1 ? n : 0;
+		unsigned n_came = slots >> slot & 1 ? n + n_inner[slot] : 0;
 		uint64_t n_class = 0;
 
 		a->slots[slot].n_received += n_came;
@@ -172,9 +173,11 @@ static inline struct audit_mark audit_before(const struct audit *a,
 
 static inline void audit_after(struct audit *a, const struct audit_mark *mark,
 			       const struct worker_shared *shared, const struct tally *tally,
-			       uint8_t slots, unsigned port, unsigned n)
+			       uint8_t slots, unsigned port, unsigned n,
+			       const uint32_t n_inner[CAPTURES_MAX])
 {
-	(void)a, (void)mark, (void)shared, (void)tally, (void)slots, (void)port, (void)n;
+	(void)a, (void)mark, (void)shared, (void)tally, (void)slots, (void)port, (void)n,
+		(void)n_inner;
 }
 
 #endif

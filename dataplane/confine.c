@@ -129,7 +129,7 @@ static const int allowed[] = {
 	SCMP_SYS(munmap),
 	SCMP_SYS(mremap),
 	SCMP_SYS(madvise),
-	SCMP_SYS(mlock2), // keys: locked_memory.c
+	SCMP_SYS(mlock), // keys: locked_memory.c, key_memory.c; of mlock2() without flags, too
 	SCMP_SYS(brk),
 	SCMP_SYS(futex),
 	SCMP_SYS(sched_yield),

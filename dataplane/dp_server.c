@@ -23,6 +23,7 @@
 #include "filters/log.h"
 #include "dataplane/dp_proto.h"
 #include "dataplane/dp_socket.h"
+#include "dataplane/key_memory.h"
 #include "dataplane/locked_memory.h"
 #include "dataplane/sa_table.h"
 #include "filters/filter_set.h"
@@ -50,6 +51,7 @@ struct dp_server {
 	uint64_t generation;
 	struct sa_table *sas; // in use, or NULL
 	uint64_t sa_generation;
+	bool is_unlocked_told; // not with each set again
 };
 
 int dp_server_open(struct dp_server **out, const struct dp_server_parts *parts, struct error *err)
@@ -335,6 +337,20 @@ static struct sa_table *compile_sas(const struct dp_server *server, const struct
 	return sas;
 }
 
+/* Say once that keys lie where they may be swapped out, and when that is over. */
+static void warn_of_unlocked(struct dp_server *server)
+{
+	bool is_unlocked = locked_missing() > 0 || key_memory_unlocked() > 0;
+
+	if (is_unlocked && !server->is_unlocked_told)
+		log_warning(
+			"Keys of %u SAs cannot be locked in memory, and may be swapped out: the limit "
+			"of locked memory is too low. Raise it (RLIMIT_MEMLOCK), or give the "
+			"dataplane CAP_IPC_LOCK.",
+			sa_table_n(server->sas));
+	server->is_unlocked_told = is_unlocked;
+}
+
 /* As serve_set(). */
 static int serve_sas(struct dp_server *server, struct client *client, const struct dp_set *set,
 		     int fd, bool *keep, struct error *err)
@@ -352,10 +368,7 @@ static int serve_sas(struct dp_server *server, struct client *client, const stru
 	sa_table_close(server->sas);
 	server->sas = sas;
 	server->sa_generation = set->generation;
-	if (locked_missing() > 0)
-		log_warning("%zu bytes with keys of %u SAs could not be locked and may be swapped "
-			    "out: the limit of locked memory (RLIMIT_MEMLOCK) is too low.",
-			    locked_missing(), sa_table_n(sas));
+	warn_of_unlocked(server);
 	applied.time_ns = clock_now_ns(server->parts.clock);
 	*keep = dp_socket_send(client->fd, &applied, sizeof(applied), NULL, 0) == 0;
 	return 0;

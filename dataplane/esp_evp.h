@@ -16,4 +16,7 @@ void esp_evp_close(struct esp_evp *evp); // NULL: nothing
 
 void esp_evp_decrypt(struct esp_evp *evp, const struct esp_job *job);
 
+/* AES-XCBC is not known: ESP_ICV_UNCHECKED. */
+enum esp_icv esp_evp_check(struct esp_evp *evp, const struct esp_icv_job *job);
+
 #endif

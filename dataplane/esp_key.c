@@ -11,7 +11,7 @@
 
 #include "dataplane/key_memory.h"
 
-enum { CCM_FLAGS = 3, HASH_BLOCK_MAX = 128 }; // CCM: L' = L - 1, four bytes of counter
+enum { CCM_FLAGS = 3 }; // CCM: L' = L - 1, four bytes of counter
 
 static_assert(sizeof(struct esp_key) <= KEY_MEMORY_ALLOC_MAX, "a key fits");
 static_assert(sizeof(struct esp_cold) <= KEY_MEMORY_ALLOC_MAX, "and what is cold of it");
@@ -125,6 +125,118 @@ static void fill_nonce(struct esp_key *key, const struct sa_record *record, size
 	key->first_counter = record->cipher == ESP_AES_GCM ? 2 : 1; // GCM: 1 is the tag's
 }
 
+/* ---- What ICVs need ---- */
+
+const char *esp_digest_name(enum esp_auth auth)
+{
+	switch (auth) {
+	case ESP_AUTH_HMAC_MD5_96:
+		return "MD5";
+	case ESP_AUTH_HMAC_SHA1_96:
+		return "SHA1";
+	case ESP_AUTH_HMAC_SHA256_96:
+	case ESP_AUTH_HMAC_SHA256_128:
+		return "SHA256";
+	case ESP_AUTH_HMAC_SHA384_192:
+		return "SHA384";
+	case ESP_AUTH_HMAC_SHA512_256:
+		return "SHA512";
+	default:
+		return NULL;
+	}
+}
+
+void esp_hmac_pads(const struct esp_cold *cold, unsigned n_block, uint8_t *inner, uint8_t *outer)
+{
+	for (unsigned i = 0; i < n_block; i++) {
+		uint8_t byte = i < cold->auth_key_bytes ? cold->icv.auth_key[i] : 0;
+
+		inner[i] = byte ^ 0x36;
+		outer[i] = byte ^ 0x5c;
+	}
+}
+
+/* A key longer than the digest's block is replaced by its digest (RFC 2104, 3). */
+static void shorten_key(struct esp_cold *cold, unsigned n_block)
+{
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	EVP_MD *md;
+	unsigned n = 0;
+
+	if (cold->auth_key_bytes <= n_block)
+		return;
+	md = EVP_MD_fetch(NULL, esp_digest_name(cold->auth), NULL);
+	if (md != NULL &&
+	    EVP_Digest(cold->icv.auth_key, cold->auth_key_bytes, digest, &n, md, NULL) == 1) {
+		explicit_bzero(cold->icv.auth_key, sizeof(cold->icv.auth_key));
+		memcpy(cold->icv.auth_key, digest, n);
+		cold->auth_key_bytes = (uint8_t)n;
+		explicit_bzero(digest, sizeof(digest));
+	}
+	EVP_MD_free(md);
+}
+
+static void one_block(enum esp_auth auth, const uint8_t *block, uint8_t *state)
+{
+	switch (auth) {
+	case ESP_AUTH_HMAC_MD5_96:
+		IMB_MD5_ONE_BLOCK(maker, block, state);
+		break;
+	case ESP_AUTH_HMAC_SHA1_96:
+		IMB_SHA1_ONE_BLOCK(maker, block, state);
+		break;
+	case ESP_AUTH_HMAC_SHA384_192:
+		IMB_SHA384_ONE_BLOCK(maker, block, state);
+		break;
+	case ESP_AUTH_HMAC_SHA512_256:
+		IMB_SHA512_ONE_BLOCK(maker, block, state);
+		break;
+	default:
+		IMB_SHA256_ONE_BLOCK(maker, block, state);
+		break;
+	}
+}
+
+static void fill_hmac(struct esp_cold *cold)
+{
+	bool is_long =
+		cold->auth == ESP_AUTH_HMAC_SHA384_192 || cold->auth == ESP_AUTH_HMAC_SHA512_256;
+	unsigned n_block = is_long ? 128 : 64;
+	uint8_t inner[ESP_HMAC_BLOCK_MAX], outer[ESP_HMAC_BLOCK_MAX];
+
+	shorten_key(cold, n_block);
+	esp_hmac_pads(cold, n_block, inner, outer);
+	one_block(cold->auth, inner, cold->icv.mb.hmac.inner);
+	one_block(cold->auth, outer, cold->icv.mb.hmac.outer);
+	explicit_bzero(inner, sizeof(inner));
+	explicit_bzero(outer, sizeof(outer));
+}
+
+static void fill_gcm(struct esp_cold *cold)
+{
+	struct gcm_key_data *gcm = &cold->icv.mb.gcm;
+
+	if (cold->key_bytes == IMB_KEY_128_BYTES)
+		IMB_AES128_GCM_PRE(maker, cold->enc_key, gcm);
+	else if (cold->key_bytes == IMB_KEY_192_BYTES)
+		IMB_AES192_GCM_PRE(maker, cold->enc_key, gcm);
+	else
+		IMB_AES256_GCM_PRE(maker, cold->enc_key, gcm);
+}
+
+static void fill_icv(struct esp_cold *cold, const struct sa_record *record)
+{
+	cold->auth_key_bytes = record->auth_key_bytes;
+	memcpy(cold->icv.auth_key, record->auth_key, record->auth_key_bytes);
+	if (cold->cipher == ESP_AES_GCM || cold->cipher == ESP_AES_GMAC)
+		fill_gcm(cold);
+	else if (esp_digest_name(cold->auth) != NULL)
+		fill_hmac(cold);
+	else if (cold->auth == ESP_AUTH_AES_XCBC_96)
+		IMB_AES_XCBC_KEYEXP(maker, cold->icv.auth_key, cold->icv.mb.xcbc.k1,
+				    cold->icv.mb.xcbc.k2, cold->icv.mb.xcbc.k3);
+}
+
 static struct esp_key *alloc_key(enum esp_way way, unsigned n_rounds, bool verify)
 {
 	struct esp_key *key = key_memory_alloc(KEY_MEMORY_HOT, hot_bytes(way, n_rounds));
@@ -182,6 +294,8 @@ struct esp_key *esp_key_open(const struct sa_record *record, bool verify, struct
 	memcpy(key->cold->enc_key, record->enc_key, key_bytes);
 	fill_nonce(key, record, salt_bytes);
 	fill_hot(key, record->enc_key, key_bytes);
+	if (verify)
+		fill_icv(key->cold, record);
 	return key;
 }
 

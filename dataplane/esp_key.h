@@ -27,6 +27,8 @@ enum {
 	CHACHA20_BLOCK_BYTES = 64,
 	HMAC_STATE_BYTES = 64, // of the longest, SHA-512
 	XCBC_K1_WORDS = 44,
+	ESP_AAD_MAX = 12,
+	ESP_HMAC_BLOCK_MAX = 128, // of SHA-384 and SHA-512
 };
 
 /* How payloads are read; the counter modes of AES are one. */
@@ -99,5 +101,32 @@ static inline size_t esp_aead_nonce(const struct esp_key *key, const uint8_t *iv
 	__builtin_memcpy(out + n, iv, 8);
 	return n + 8;
 }
+
+static inline void esp_put_be32(uint8_t out[4], uint32_t value)
+{
+	value = __builtin_bswap32(value);
+	__builtin_memcpy(out, &value, sizeof(value));
+}
+
+/* What an AEAD authenticates in front of the payload (RFC 4106, 5): SPI and sequence number, its high half
+ * between them.  Gives its length.
+ */
+static inline size_t esp_aad(const struct esp_icv_job *job, uint8_t out[ESP_AAD_MAX])
+{
+	if (!job->has_esn) {
+		__builtin_memcpy(out, job->esp, ESP_HEADER_BYTES);
+		return ESP_HEADER_BYTES;
+	}
+	__builtin_memcpy(out, job->esp, 4);
+	esp_put_be32(out + 4, job->seq_high);
+	__builtin_memcpy(out + 8, job->esp + 4, 4);
+	return ESP_AAD_MAX;
+}
+
+/* OpenSSL's name of an HMAC's digest; NULL: it is none. */
+const char *esp_digest_name(enum esp_auth auth);
+
+/* The key, at most n_block bytes after esp_key_open(), xor ipad and opad (RFC 2104). */
+void esp_hmac_pads(const struct esp_cold *cold, unsigned n_block, uint8_t *inner, uint8_t *outer);
 
 #endif

@@ -9,7 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH_MAX = 32, BATCHES = 6 }; // CTR and CBC of 128, 192, 256 bits; 32 jobs: 7 KB
+enum {
+	BATCH_MAX = 32, // jobs: 7 KB
+	BATCHES = 6,	// CTR and CBC of 128, 192, 256 bits
+	TAG_BYTES = 64,
+	SCRATCH_BYTES = 2 * ESP_PACKET_MAX,
+};
 
 struct batch {
 	unsigned n;
@@ -17,9 +22,21 @@ struct batch {
 	alignas(16) uint8_t counters[BATCH_MAX][AES_BLOCK_BYTES];
 };
 
+/* One ICV on its way. */
+struct check {
+	const struct esp_icv_job *job;
+	enum esp_icv *out;
+	uint8_t nonce[12], aad[ESP_AAD_MAX];
+	alignas(16) uint8_t tag[TAG_BYTES];
+};
+
 struct esp_mb {
 	IMB_MGR *mgr;
 	struct batch batches[BATCHES];
+	unsigned n_checks;
+	struct check checks[BURST_MAX];
+	size_t n_scratch;		// used
+	uint8_t scratch[SCRATCH_BYTES]; // what AEADs decrypt while they check, copies with ESN
 };
 
 struct esp_mb *esp_mb_open(void)
@@ -160,4 +177,193 @@ void esp_mb_flush(struct esp_mb *mb)
 {
 	for (unsigned i = 0; i < BATCHES; i++)
 		submit_batch(mb, i);
+}
+
+/* ---- ICVs ---- */
+
+bool esp_mb_checks(const struct esp_icv_job *job)
+{
+	const struct esp_cold *cold = job->key->cold;
+
+	return cold->cipher != ESP_AES_CCM || cold->key_bytes != IMB_KEY_192_BYTES;
+}
+
+/* There is room: esp_mb_check_submit() saw to it. */
+static uint8_t *take_scratch(struct esp_mb *mb, size_t bytes)
+{
+	uint8_t *mem = mb->scratch + mb->n_scratch;
+
+	mb->n_scratch += bytes;
+	assert(mb->n_scratch <= SCRATCH_BYTES);
+	return mem;
+}
+
+static IMB_JOB *next_check(struct esp_mb *mb, struct check *check)
+{
+	IMB_JOB *to = IMB_GET_NEXT_JOB(mb->mgr);
+
+	to->cipher_mode = IMB_CIPHER_NULL;
+	to->cipher_direction = IMB_DIR_DECRYPT;
+	to->chain_order = IMB_ORDER_HASH_CIPHER;
+	to->cipher_start_src_offset_in_bytes = 0;
+	to->hash_start_src_offset_in_bytes = 0;
+	to->auth_tag_output = check->tag;
+	return to;
+}
+
+/* Nonce, AAD and ciphertext, for those that decrypt while they check. */
+static void submit_aead(struct esp_mb *mb, struct check *check)
+{
+	const struct esp_icv_job *job = check->job;
+	const struct esp_cold *cold = job->key->cold;
+	const uint8_t *iv = job->esp + ESP_HEADER_BYTES;
+	uint32_t len = job->len - ESP_HEADER_BYTES - 8 - job->key->icv_bytes;
+	uint8_t *unused = take_scratch(mb, len);
+	IMB_JOB *to = next_check(mb, check);
+	size_t n_aad = esp_aad(job, check->aad);
+
+	to->iv_len_in_bytes = esp_aead_nonce(job->key, iv, check->nonce);
+	to->iv = check->nonce;
+	to->key_len_in_bytes = cold->key_bytes;
+	to->src = iv + 8;
+	to->dst = unused;
+	to->msg_len_to_cipher_in_bytes = to->msg_len_to_hash_in_bytes = len;
+	to->auth_tag_output_len_in_bytes = job->key->icv_bytes;
+	if (cold->cipher == ESP_AES_GCM) {
+		to->cipher_mode = IMB_CIPHER_GCM;
+		to->hash_alg = IMB_AUTH_AES_GMAC;
+		to->enc_keys = to->dec_keys = &cold->icv.mb.gcm;
+		to->u.GCM.aad = check->aad;
+		to->u.GCM.aad_len_in_bytes = n_aad;
+	} else if (cold->cipher == ESP_AES_CCM) {
+		to->cipher_mode = IMB_CIPHER_CCM;
+		to->hash_alg = IMB_AUTH_AES_CCM;
+		to->chain_order = IMB_ORDER_CIPHER_HASH; // it hashes the plaintext
+		to->enc_keys = to->dec_keys = job->key->hot.aes;
+		to->u.CCM.aad = check->aad;
+		to->u.CCM.aad_len_in_bytes = n_aad;
+	} else {
+		to->cipher_mode = IMB_CIPHER_CHACHA20_POLY1305;
+		to->hash_alg = IMB_AUTH_CHACHA20_POLY1305;
+		to->enc_keys = to->dec_keys = job->key->hot.chacha20;
+		to->u.CHACHA20_POLY1305.aad = check->aad;
+		to->u.CHACHA20_POLY1305.aad_len_in_bytes = n_aad;
+	}
+	(void)IMB_SUBMIT_JOB_NOCHECK(mb->mgr);
+}
+
+/* The bytes that GMAC and HMACs run over: the packet itself or, with ESN, a copy with the high half in it. */
+static const uint8_t *authentic_bytes(struct esp_mb *mb, const struct esp_icv_job *job,
+				      bool is_gmac, uint32_t *len)
+{
+	uint32_t n = job->len - job->key->icv_bytes, n_front = is_gmac ? 4 : n;
+	uint8_t *copy;
+
+	*len = n;
+	if (!job->has_esn)
+		return job->esp;
+	*len = n + 4;
+	copy = take_scratch(mb, *len);
+	memcpy(copy, job->esp, n_front);
+	esp_put_be32(copy + n_front, job->seq_high);
+	memcpy(copy + n_front + 4, job->esp + n_front, n - n_front);
+	return copy;
+}
+
+static IMB_HASH_ALG gmac_of(const struct esp_cold *cold)
+{
+	return cold->key_bytes == IMB_KEY_128_BYTES   ? IMB_AUTH_AES_GMAC_128
+	       : cold->key_bytes == IMB_KEY_192_BYTES ? IMB_AUTH_AES_GMAC_192
+						      : IMB_AUTH_AES_GMAC_256;
+}
+
+/* Hash and length of its whole tag: ipsec-mb cuts some to the length of RFCs that are not ours. */
+static IMB_HASH_ALG hash_of(enum esp_auth auth, uint64_t *tag_bytes)
+{
+	switch (auth) {
+	case ESP_AUTH_HMAC_MD5_96:
+		*tag_bytes = 16;
+		return IMB_AUTH_MD5;
+	case ESP_AUTH_HMAC_SHA1_96:
+		*tag_bytes = 20;
+		return IMB_AUTH_HMAC_SHA_1;
+	case ESP_AUTH_HMAC_SHA384_192:
+		*tag_bytes = 48;
+		return IMB_AUTH_HMAC_SHA_384;
+	case ESP_AUTH_HMAC_SHA512_256:
+		*tag_bytes = 64;
+		return IMB_AUTH_HMAC_SHA_512;
+	case ESP_AUTH_AES_XCBC_96:
+		*tag_bytes = 16;
+		return IMB_AUTH_AES_XCBC;
+	default:
+		*tag_bytes = 32;
+		return IMB_AUTH_HMAC_SHA_256;
+	}
+}
+
+static void submit_hash(struct esp_mb *mb, struct check *check)
+{
+	const struct esp_icv_job *job = check->job;
+	const struct esp_cold *cold = job->key->cold;
+	bool is_gmac = cold->cipher == ESP_AES_GMAC;
+	uint32_t len;
+	const uint8_t *src = authentic_bytes(mb, job, is_gmac, &len);
+	IMB_JOB *to = next_check(mb, check);
+
+	to->src = src;
+	to->dst = mb->scratch; // nothing is written
+	to->msg_len_to_cipher_in_bytes = 0;
+	to->msg_len_to_hash_in_bytes = len;
+	if (is_gmac) {
+		(void)esp_aead_nonce(job->key, job->esp + ESP_HEADER_BYTES, check->nonce);
+		to->hash_alg = gmac_of(cold);
+		to->auth_tag_output_len_in_bytes = job->key->icv_bytes;
+		to->u.GMAC._key = &cold->icv.mb.gcm;
+		to->u.GMAC._iv = check->nonce;
+		to->u.GMAC.iv_len_in_bytes = sizeof(check->nonce);
+	} else {
+		to->hash_alg = hash_of(cold->auth, &to->auth_tag_output_len_in_bytes);
+		if (cold->auth == ESP_AUTH_AES_XCBC_96) {
+			to->u.XCBC._k1_expanded = cold->icv.mb.xcbc.k1;
+			to->u.XCBC._k2 = cold->icv.mb.xcbc.k2;
+			to->u.XCBC._k3 = cold->icv.mb.xcbc.k3;
+		} else {
+			to->u.HMAC._hashed_auth_key_xor_ipad = cold->icv.mb.hmac.inner;
+			to->u.HMAC._hashed_auth_key_xor_opad = cold->icv.mb.hmac.outer;
+		}
+	}
+	(void)IMB_SUBMIT_JOB_NOCHECK(mb->mgr);
+}
+
+void esp_mb_check_submit(struct esp_mb *mb, const struct esp_icv_job *job, enum esp_icv *out)
+{
+	enum esp_cipher cipher = job->key->cold->cipher;
+	bool is_aead = esp_is_aead(cipher) && cipher != ESP_AES_GMAC;
+	struct check *check;
+
+	if (mb->n_checks == BURST_MAX || mb->n_scratch + job->len + 4 > SCRATCH_BYTES)
+		esp_mb_check_flush(mb);
+	check = &mb->checks[mb->n_checks++];
+	check->job = job;
+	check->out = out;
+	if (is_aead)
+		submit_aead(mb, check);
+	else
+		submit_hash(mb, check);
+}
+
+void esp_mb_check_flush(struct esp_mb *mb)
+{
+	while (IMB_FLUSH_JOB(mb->mgr) != NULL)
+		;
+	for (unsigned i = 0; i < mb->n_checks; i++) {
+		const struct check *check = &mb->checks[i];
+		uint8_t n = check->job->key->icv_bytes;
+		const uint8_t *icv = check->job->esp + check->job->len - n;
+
+		*check->out = memcmp(check->tag, icv, n) == 0 ? ESP_ICV_OK : ESP_ICV_BAD;
+	}
+	mb->n_checks = 0;
+	mb->n_scratch = 0;
 }

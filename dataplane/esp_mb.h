@@ -20,4 +20,11 @@ bool esp_mb_takes(const struct esp_job *job);
 void esp_mb_submit(struct esp_mb *mb, const struct esp_job *job);
 void esp_mb_flush(struct esp_mb *mb);
 
+/* Can it check this ICV?  Not CCM with 192 bits, which ipsec-mb has not. */
+bool esp_mb_checks(const struct esp_icv_job *job);
+
+/* As with pieces: job and *out are the caller's until the flush, *out is there after it. */
+void esp_mb_check_submit(struct esp_mb *mb, const struct esp_icv_job *job, enum esp_icv *out);
+void esp_mb_check_flush(struct esp_mb *mb);
+
 #endif

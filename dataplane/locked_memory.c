@@ -1,7 +1,7 @@
 /* locked_memory.c - a mapping each, whose last word says whether it is locked.
  *
- * mlock2() and not mlock(): the sanitizers make nothing of the latter.  The system-call filter knows it
- * (confine.c); munmap() unlocks.
+ * mlock2() and not mlock(): the sanitizers make nothing of the latter.  Without flags glibc makes it the system
+ * call mlock, which the filter of confine.c lets through; munmap() unlocks.
  */
 #include "dataplane/locked_memory.h"
 

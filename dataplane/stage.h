@@ -1,6 +1,6 @@
 /* stage.h - the stages beside and behind classify.
  *
- * Flow:    outer ports: classify -> match -> record; inner ports: inner -> record.  worker.c alone
+ * Flow:    outer ports: classify -> match, or esp (esp.h) -> record; inner ports: inner -> record.  worker.c alone
  *          knows the order.
  * Threads: the owning worker.
  */
@@ -53,6 +53,8 @@ struct inner_stage {
  */
 unsigned inner_burst(const struct inner_stage *stage, struct pkt *p, unsigned n);
 
+enum { RECORD_MAX = 3 * BURST_MAX }; // a burst, and what was inside it
+
 struct recorder {
 	struct ring_writer ring;
 	struct worker_shared *shared;
@@ -60,7 +62,7 @@ struct recorder {
 	uint16_t generation;
 };
 
-/* Copy n packets of one port into the ring, or count them lost.  Publishes nothing. */
+/* Copy n <= RECORD_MAX packets of one port into the ring, or count them lost.  Publishes nothing. */
 void record_burst(struct recorder *recorder, const struct pkt *p, unsigned n, struct tally *tally);
 
 /* The counters of a capture slot on a port: only their worker writes them, so no locked add. */

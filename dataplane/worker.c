@@ -19,6 +19,7 @@
 #include "dataplane/audit.h"
 #include "dataplane/classify.h"
 #include "dataplane/costs.h"
+#include "dataplane/esp.h"
 #include "dataplane/sa_table.h"
 #include "dataplane/stage.h"
 
@@ -46,8 +47,10 @@ struct worker {
 	struct recorder recorder;
 	struct classifier *classifier;
 	struct fragment_table *fragments; // verdicts of inner first fragments
+	struct esp_stage *esp;
 	const struct matcher *matcher;
-	const struct sa_table *sas;	  // NULL: no keys
+	const struct sa_table *sas;	  // or NULL: no keys
+	bool has_inner_port;		  // inner packets come from there
 	uint8_t slots;			  // running captures
 	uint32_t n_sets;		  // taken over
 	uint32_t first_set[CAPTURES_MAX]; // of each slot's owner
@@ -179,7 +182,10 @@ struct worker *worker_open(struct worker_shared *shared, const struct ring_write
 	w->recorder.shared = shared;
 	w->classifier = classifier_open(&hooks);
 	w->fragments = fragment_open();
-	if (w->classifier == NULL || w->fragments == NULL) {
+	w->esp = esp_open(ESP_IPSEC_MB);
+	if (w->esp == NULL) // a CPU that the library does not know
+		w->esp = esp_open(ESP_OPENSSL);
+	if (w->classifier == NULL || w->fragments == NULL || w->esp == NULL) {
 		worker_close(w);
 		return NULL;
 	}
@@ -192,12 +198,13 @@ void worker_close(struct worker *w)
 		return;
 	classifier_close(w->classifier);
 	fragment_close(w->fragments);
+	esp_close(w->esp);
 	free(w);
 }
 
 size_t worker_bytes(void)
 {
-	return sizeof(struct worker) + classifier_bytes() + fragment_bytes();
+	return sizeof(struct worker) + classifier_bytes() + fragment_bytes() + esp_bytes();
 }
 
 static void set_endpoints(struct worker *w, const struct set_endpoint *endpoints, uint32_t n)
@@ -267,8 +274,10 @@ static void take_over_sas(struct worker *w, const struct sa_table *next)
 	uint32_t n = 0;
 	const uint32_t *slots = next != NULL ? sa_table_new_slots(next, &n) : NULL;
 
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
 		memset(&shared->sas[slots[i]], 0, sizeof(shared->sas[slots[i]]));
+		esp_forget(w->esp, slots[i]);
+	}
 	w->sas = next;
 	// Pairs with worker_sa_generation(): after this the old table is not touched again.
 	atomic_store_explicit(&shared->sa_generation, next != NULL ? sa_table_generation(next) : 0,
@@ -351,22 +360,57 @@ static unsigned judge_inner(struct worker *w, struct pkt *p, unsigned n, unsigne
 	return 0;
 }
 
-static unsigned judge_outer(struct worker *w, struct pkt *p, unsigned n, unsigned port)
+static __attribute__((noinline)) unsigned look_inside(struct worker *w, struct pkt **p, unsigned n,
+						      struct esp_found *found)
+{
+	struct esp_context context = {.matcher = w->matcher,
+				      .sas = w->sas,
+				      .fragments = w->fragments,
+				      .shared = w->recorder.shared,
+				      .tally = &w->tally,
+				      .has_inner_port = w->has_inner_port};
+
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
+		context.snap_bytes[slot] = w->recorder.snap_bytes[1U << slot];
+	return esp_burst(w->esp, &context, *p, n, p, found);
+}
+
+/* The packets of an outer port; *p are then those that are wanted, inner ones among them. */
+static unsigned judge_outer(struct worker *w, struct pkt **p, unsigned n, unsigned port,
+			    struct esp_found *found)
 {
 	for (unsigned i = 0; i < n; i++)
-		p[i].fate = port << FATE_PORT;
-	n = classify_outer_burst(w->classifier, p, n, &w->tally, w->n_class);
+		(*p)[i].fate = port << FATE_PORT;
+	n = classify_outer_burst(w->classifier, *p, n, &w->tally, w->n_class);
 	costs_end(COST_CLASSIFY);
-	if (w->slots != 0)
-		return match_outer_burst(w->matcher, p, n, &w->tally);
-	w->tally.verdicts[VERDICT_NOT_MATCHED] += n;
-	return 0;
+	if (w->slots == 0) {
+		w->tally.verdicts[VERDICT_NOT_MATCHED] += n;
+		return 0;
+	}
+	if (w->sas == NULL && !matcher_looks_inside(w->matcher))
+		return match_outer_burst(w->matcher, *p, n, &w->tally);
+	return look_inside(w, p, n, found);
+}
+
+/* Inner packets count as received, too, by those who made us decrypt them: before what became of them. */
+static void show_decrypted(struct worker *w, const struct esp_found *found, unsigned port)
+{
+	struct worker_shared *shared = w->recorder.shared;
+
+	if (found->n == 0)
+		return;
+	counter_add(&shared->classes[port][CLASS_INNER], found->n);
+	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++) {
+		counter_add(&shared->slots[slot][port].received, found->of_slot[slot]);
+		counter_add(&shared->slot_classes[slot][CLASS_INNER], found->of_slot[slot]);
+	}
 }
 
 void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port, bool inner)
 {
 	unsigned n;
 	uint64_t newest_ns = p[n_in - 1].time_ns;
+	struct esp_found found = {0};
 	struct audit_mark mark;
 
 	look_for_matcher(w);
@@ -374,16 +418,18 @@ void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port,
 	mark = audit_before(&w->audit, w->recorder.shared, &w->tally, port);
 	show_received(w, n_in, port);
 	costs_end(COST_BOOKS);
-	n = inner ? judge_inner(w, p, n_in, port) : judge_outer(w, p, n_in, port);
+	n = inner ? judge_inner(w, p, n_in, port) : judge_outer(w, &p, n_in, port, &found);
 	costs_end(inner ? COST_INNER : COST_MATCH);
+	show_decrypted(w, &found, port);
 	if (n > 0)
 		record_burst(&w->recorder, p, n, &w->tally);
 	costs_end(COST_RECORD);
-	w->n_received += n_in;
+	w->n_received += n_in + found.n;
 	assert(tally_total(&w->tally) == w->n_received);
 	show_classes(w, port);
 	show_verdicts(w);
-	audit_after(&w->audit, &mark, w->recorder.shared, &w->tally, w->slots, port, n_in);
+	audit_after(&w->audit, &mark, w->recorder.shared, &w->tally, w->slots, port, n_in,
+		    found.of_slot);
 	w->last_ns = newest_ns;
 	publish(w, newest_ns);
 	costs_end(COST_BOOKS);
@@ -417,6 +463,11 @@ void worker_publish(struct worker *w, const struct matcher *matcher)
 uint64_t worker_generation(const struct worker *w)
 {
 	return atomic_load_explicit(&w->recorder.shared->generation, memory_order_acquire);
+}
+
+void worker_has_inner_port(struct worker *w)
+{
+	w->has_inner_port = true;
 }
 
 void worker_publish_sas(struct worker *w, const struct sa_table *sas)

@@ -35,6 +35,9 @@ size_t worker_bytes(void);
  */
 void worker_burst(struct worker *worker, struct pkt *p, unsigned n, unsigned port, bool inner);
 
+/* Before the first burst: some port is an inner one, and inner packets are recorded from there, not from ESP. */
+void worker_has_inner_port(struct worker *worker);
+
 /* Between bursts, also when there is no traffic: take over a published matcher, age tables, publish
  * the watermark `now_ns` (the worker will add nothing earlier).
  */

@@ -175,6 +175,8 @@ static int compile_filters(struct matcher *m, const struct filter_set *set, uint
 			for (unsigned d = 0; d < (f->single_direction ? 1U : 2U); d++) {
 				uint32_t bit = bit_of(c->slot, j, d);
 
+				if (!f->single_direction && (c->tracing_flags & TRACE_ESP))
+					m->both_forms |= bit;
 				put_filter(m, f, bit, d == 1);
 				put_ports(sports, &has_sports, set, d ? f->dst_port : f->src_port,
 					  bit);
@@ -243,9 +245,12 @@ static int compile_scopes(struct matcher *m, const struct filter_set *set)
 {
 	uint32_t n = set->header->n_connections;
 
+	m->n_connections = n;
 	m->connection_masks = calloc((size_t)n + 1, sizeof(*m->connection_masks));
-	if (m->connection_masks == NULL)
+	m->connection_slots = malloc((size_t)n + 1);
+	if (m->connection_masks == NULL || m->connection_slots == NULL)
 		return -ENOMEM;
+	memset(m->connection_slots, m->gateway_wide, (size_t)n + 1);
 	for (uint32_t i = 0; i < set->header->n_captures; i++) {
 		const struct set_capture *c = &set->captures[i];
 		uint32_t bits = SLOT_BITS << (c->slot * MATCH_BITS_PER_SLOT);
@@ -253,6 +258,8 @@ static int compile_scopes(struct matcher *m, const struct filter_set *set)
 		if (c->connection == SET_GATEWAY_WIDE &&
 		    (c->tracing_flags & (TRACE_ESP | TRACE_OVPN)))
 			m->no_connection_mask |= bits;
+		if (c->connection != SET_GATEWAY_WIDE)
+			m->connection_slots[c->connection + 1] |= (uint8_t)(1U << c->slot);
 		for (uint32_t k = 0; k < n; k++) {
 			unsigned carrier = set->connections[k].type == 1 ? TRACE_OVPN : TRACE_ESP;
 
@@ -278,10 +285,14 @@ static void compile_outer(struct matcher *m, const struct filter_set *set)
 		uint8_t slot = (uint8_t)(1U << c->slot);
 		bool esp = c->filters.n == 0;
 
+		if (esp && (c->tracing_flags & TRACE_ESP))
+			m->esp_unfiltered |= slot;
 		for (uint32_t j = 0; j < c->filters.n; j++)
 			esp |= tests_nothing(&set->filters[c->filters.first + j]);
 		if (esp && (c->tracing_flags & TRACE_ESP))
 			m->outer[TRACE_ESP] |= slot;
+		if (c->filters.n > 0 && (c->tracing_flags & (TRACE_ESP | TRACE_OVPN)))
+			m->decrypt |= slot;
 		if (c->tracing_flags & TRACE_IKE)
 			m->outer[TRACE_IKE] |= slot;
 		if (c->tracing_flags & TRACE_OVPN)
@@ -433,6 +444,7 @@ void matcher_close(struct matcher *m)
 	free(m->dport.words);
 	free(m->dport.masks);
 	free(m->connection_masks);
+	free(m->connection_slots);
 	free(m->port_peers);
 	free(m->ports);
 	free(m);
@@ -491,18 +503,28 @@ static uint32_t addresses_of(const struct matcher *m, const struct match_key *ke
 	return trie_lookup(&m->src[v6], key->src) & trie_lookup(&m->dst[v6], key->dst);
 }
 
-uint32_t match_inner(const struct matcher *m, const struct match_key *key)
+uint32_t match_dimensions(const struct matcher *m, const struct match_key *key)
 {
 	uint32_t flags = key->has_tcp_flags ? m->tcp_flags[key->tcp_flags] : m->not_tcp;
 
 	return addresses_of(m, key) & port_mask(&m->sport, key->has_ports, key->sport) &
 	       port_mask(&m->dport, key->has_ports, key->dport) & m->protocol[key->protocol] &
-	       flags & scope_of(m, key->family == 6, key->src, key->dst);
+	       flags;
+}
+
+uint32_t match_dimensions_no_first(const struct matcher *m, const struct match_key *key)
+{
+	return addresses_of(m, key) & m->protocol[key->protocol] & m->no_ports_no_flags;
+}
+
+uint32_t match_inner(const struct matcher *m, const struct match_key *key)
+{
+	return match_dimensions(m, key) & scope_of(m, key->family == 6, key->src, key->dst);
 }
 
 uint32_t match_inner_no_first(const struct matcher *m, const struct match_key *key)
 {
-	return addresses_of(m, key) & m->protocol[key->protocol] & m->no_ports_no_flags &
+	return match_dimensions_no_first(m, key) &
 	       scope_of(m, key->family == 6, key->src, key->dst);
 }
 
@@ -552,17 +574,23 @@ static uint8_t port_peer_slots(const struct matcher *m, const struct match_key *
 	return slots;
 }
 
-uint8_t match_outer(const struct matcher *m, unsigned trace, const struct match_key *key)
+uint8_t match_peer_slots(const struct matcher *m, const struct match_key *key)
 {
-	uint8_t wanted = m->outer[trace], slots;
 	unsigned v6 = key->family == 6;
+	uint8_t slots = m->gateway_wide | m->any_peer;
 
-	if ((wanted & ~m->gateway_wide) == 0)
-		return wanted;
-	slots = m->gateway_wide | m->any_peer;
 	slots |= (uint8_t)(trie_lookup(&m->peers[v6], key->src) |
 			   trie_lookup(&m->peers[v6], key->dst));
 	if (m->n_port_peers > 0)
 		slots |= port_peer_slots(m, key);
-	return wanted & slots;
+	return slots;
+}
+
+uint8_t match_outer(const struct matcher *m, unsigned trace, const struct match_key *key)
+{
+	uint8_t wanted = m->outer[trace];
+
+	if ((wanted & ~m->gateway_wide) == 0)
+		return wanted;
+	return wanted & match_peer_slots(m, key);
 }

@@ -24,6 +24,7 @@
 #include "filters/filter_set.h"
 #include "filters/lanes.h"
 #include "filters/limits.h"
+#include "filters/sa_set.h"
 
 struct matcher;
 
@@ -67,6 +68,9 @@ uint8_t matcher_slots(const struct matcher *matcher);
 uint8_t matcher_new_slots(const struct matcher *matcher);
 uint32_t matcher_snap_bytes(const struct matcher *matcher, uint8_t captures);
 
+/* Is there a capture whose filters look inside ESP? */
+bool matcher_looks_inside(const struct matcher *matcher);
+
 /* The OpenVPN endpoints of the set; valid as long as the matcher. */
 const struct set_endpoint *matcher_endpoints(const struct matcher *matcher, uint32_t *n);
 
@@ -99,5 +103,34 @@ uint8_t match_fold(uint32_t verdict);
  * is not known (no key): rules 1, 2 and 5.  Ports in host order, 0 when not UDP.
  */
 uint8_t match_outer(const struct matcher *matcher, unsigned trace, const struct match_key *key);
+
+/* What an SA says of the connection of its packets: fields of struct sa_record. */
+struct match_sa {
+	uint32_t connection;
+	uint8_t connection_kind, flags;
+};
+
+/* An outer ESP packet; sa is NULL when there is none for it.  Keys are those of the outer packet. */
+
+/* Captures whose filters are about what such a packet carries: they look inside, or miss what is inside. */
+uint8_t match_looks_inside(const struct matcher *matcher, const struct match_key *key,
+			   const struct match_sa *sa);
+
+/* Captures that want it whatever is inside (rule 2). */
+uint8_t match_esp(const struct matcher *matcher, const struct match_key *key,
+		  const struct match_sa *sa);
+
+/* Captures that want it when it cannot be read (rules 2 and 5). */
+uint8_t match_esp_unread(const struct matcher *matcher, const struct match_key *key,
+			 const struct match_sa *sa);
+
+/* Verdict mask of a packet that was decrypted: every dimension, scope by the SA. */
+uint32_t match_decrypted(const struct matcher *matcher, const struct match_key *key,
+			 const struct match_sa *sa);
+uint32_t match_decrypted_no_first(const struct matcher *matcher, const struct match_key *key,
+				  const struct match_sa *sa);
+
+/* Of a verdict mask: captures that want the outer packet as well (rule 4). */
+uint8_t match_fold_outer(const struct matcher *matcher, uint32_t verdict);
 
 #endif

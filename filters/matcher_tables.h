@@ -1,6 +1,6 @@
 /* matcher_tables.h - the compiled tables.
  *
- * Flow:    matcher.c fills struct matcher; matcher.c and match_plain.c look up.  Nobody else includes this.
+ * Flow:    matcher.c fills struct matcher; matcher.c, match_plain.c and match_esp.c look up.  Nobody else includes this.
  */
 #ifndef GATECAP_FILTERS_MATCHER_TABLES_H
 #define GATECAP_FILTERS_MATCHER_TABLES_H
@@ -57,6 +57,13 @@ struct matcher {
 	uint32_t no_connection_mask; // for packets of no connection
 	bool has_remotes;
 
+	/* ESP that has keys. */
+	uint8_t decrypt;	   // slots whose filters look inside
+	uint8_t *connection_slots; // [connection + 1]: in scope of its packets; [0]: gateway-wide
+	uint32_t n_connections;
+	uint32_t both_forms;	// bits of filters that want the outer packet, too
+	uint8_t esp_unfiltered; // slots that want an outer ESP packet whatever is inside
+
 	/* Outer. */
 	uint8_t outer[TRACE_OVPN + 1]; // slots that want an outer packet of this tracing bit
 	uint8_t gateway_wide;
@@ -69,5 +76,12 @@ struct matcher {
 	uint32_t n_endpoints;
 	uint16_t *ports; // copy of the set's, for port_peers
 };
+
+/* Every dimension of an inner packet but the scope; of a later fragment without its first. */
+uint32_t match_dimensions(const struct matcher *m, const struct match_key *key);
+uint32_t match_dimensions_no_first(const struct matcher *m, const struct match_key *key);
+
+/* Slots in scope of an outer packet by its addresses. */
+uint8_t match_peer_slots(const struct matcher *m, const struct match_key *key);
 
 #endif

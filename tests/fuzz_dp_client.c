@@ -1,7 +1,7 @@
 /* fuzz_dp_client.c - gatecapd's end of dp.sock against any dataplane.
  *
  * Input:  messages, each a byte and what it takes: a WELCOME whose memory has a header with some fields
- *         changed, APPLIED, REFUSED, BUSY, or any bytes with any number of descriptors.
+ *         changed, APPLIED, REFUSED (of filters or SAs), BUSY, or any bytes with any number of descriptors.
  * Checks: what up() shows can be read and written from end to end; up and down alternate; nothing is
  *         told before WELCOME; no descriptor and no mapping is left.
  */
@@ -45,6 +45,7 @@ static void walk_memory(void)
 		const struct worker_shared *w = dp_client_worker(world.client, i);
 
 		sum += (unsigned)atomic_load(&w->heartbeat);
+		sum += (unsigned)atomic_load(&w->sas[SA_MAX - 1].last_ns);
 		sum += (unsigned)atomic_load(&w->slot_classes[CAPTURES_MAX - 1][CLASS_COUNT - 1]);
 		sum += rings[i].data[0];
 		sum += rings[i].data[2 * rings[i].size - 1];
@@ -84,6 +85,11 @@ static void refused(void *ctx, uint64_t generation, const char *why)
 	(void)generation;
 	insist(world.is_up, "nothing is refused before WELCOME");
 	insist(strlen(why) < DP_TEXT_MAX, "text ends");
+}
+
+static void sas_applied(void *ctx, uint64_t generation)
+{
+	applied(ctx, generation, 0);
 }
 
 /* ---- the dataplane ---- */
@@ -170,7 +176,7 @@ static void send_welcome(int peer, struct bytes *b)
 static void send_any(int peer, struct bytes *b)
 {
 	unsigned n_fds = bytes_u8(b) % (DP_SOCKET_FDS_MAX + 1);
-	struct dp_header h = header_of(bytes_u8(b) % 8);
+	struct dp_header h = header_of(bytes_u8(b) % (DP_SAS_REFUSED + 2));
 	uint8_t message[sizeof(h) + 2 * UINT8_MAX];
 	int fds[DP_SOCKET_FDS_MAX];
 	const uint8_t *bytes;
@@ -191,8 +197,13 @@ static void send_one(int peer, struct bytes *b)
 	struct dp_busy busy = {header_of(DP_BUSY), 1, 0};
 	struct dp_refused refused_ = {.h = header_of(DP_REFUSED)};
 	const uint8_t *bytes;
+	uint8_t what = bytes_u8(b);
 
-	switch (bytes_u8(b) % 8) {
+	if (what & 128) {
+		applied_.h = header_of(DP_SAS_APPLIED);
+		refused_.h = header_of(DP_SAS_REFUSED);
+	}
+	switch (what % 8) {
 	case 0:
 	case 1:
 	case 2:
@@ -237,7 +248,13 @@ static int accept_client(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct dp_events events = {
-		.up = up, .down = down, .applied = applied, .refused = refused};
+		.up = up,
+		.down = down,
+		.applied = applied,
+		.refused = refused,
+		.sas_applied = sas_applied,
+		.sas_refused = size % 2 == 0 ? refused : NULL, // nobody need listen
+	};
 	struct bytes b = {data, size};
 	int peer, n_open;
 
@@ -251,7 +268,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		send_one(peer, &b);
 		run();
 		if (world.is_up)
-			insist(dp_client_set(world.client, "set", 3, 1) <= 0, "a set may be sent");
+			insist(dp_client_set(world.client, "set", 3, 1) <= 0 &&
+				       dp_client_set_sas(world.client, "sas", 3, 1) <= 0,
+			       "sets may be sent");
 	}
 	dp_client_close(world.client);
 	insist(!world.is_up, "down at the end");

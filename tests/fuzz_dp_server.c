@@ -1,8 +1,8 @@
 /* fuzz_dp_server.c - dp.sock's server against any peers: any messages, descriptors, order of ends.
  *
  * The server is the real one, on a real socket; the workers and ports behind it are a few lines here.
- * Input:  steps, a byte each and what it takes: connect, hang up, say HELLO, send a set, send any bytes,
- *         send several descriptors, shut down one way, read what has come.
+ * Input:  steps, a byte each and what it takes: connect, hang up, say HELLO, send a set of filters or of SAs, send
+ *         any bytes, send several descriptors, shut down one way, read what has come.
  * Checks: no step ends the process; what is answered is of the protocol; afterwards a good control
  *         process is served, and no descriptor is left open.
  */
@@ -16,6 +16,7 @@
 #include "dataplane/dp_proto.h"
 #include "dataplane/dp_server.h"
 #include "dataplane/dp_socket.h"
+#include "dataplane/sa_table.h"
 #include "filters/filter_set.h"
 #include "tests/fuzz_log.h"
 #include "tests/fuzz_insist.h"
@@ -31,6 +32,7 @@ static struct world {
 	struct clock clock;
 	struct dp_server *server;
 	const struct matcher *published;
+	const struct sa_table *published_sas;
 	int peers[PEERS_MAX];
 } world;
 
@@ -40,6 +42,13 @@ int loop_publish(struct loop *loop, const struct matcher *matcher)
 {
 	(void)loop;
 	world.published = matcher;
+	return 0;
+}
+
+int loop_publish_sas(struct loop *loop, const struct sa_table *sas)
+{
+	(void)loop;
+	world.published_sas = sas;
 	return 0;
 }
 
@@ -138,7 +147,7 @@ static unsigned read_answer(int fd, union answer *out)
 		       out->h.version == DP_VERSION,
 	       "answers are of the protocol");
 	insist(n_fds == (out->h.type == DP_WELCOME ? 2 : 0), "WELCOME alone brings descriptors");
-	if (out->h.type == DP_REFUSED)
+	if (out->h.type == DP_REFUSED || out->h.type == DP_SAS_REFUSED)
 		insist(memchr(out->refused.text, '\0', DP_TEXT_MAX) != NULL, "text ends");
 	return out->h.type;
 }
@@ -153,6 +162,7 @@ static int make_descriptor(struct bytes *b, uint8_t kind, uint64_t generation, s
 {
 	_Alignas(8) uint8_t set[SET_BYTES_MAX] = {0};
 	struct set_header *h = (struct set_header *)set;
+	struct sa_set_header *sas = (struct sa_set_header *)set;
 	const uint8_t *bytes;
 	int fd;
 
@@ -164,6 +174,13 @@ static int make_descriptor(struct bytes *b, uint8_t kind, uint64_t generation, s
 		h->version = SET_VERSION;
 		h->generation = generation;
 		h->total_bytes = (uint32_t)*n;
+	}
+	if (kind & 64) {
+		*n = *n < sizeof(*sas) ? sizeof(*sas) : *n;
+		sas->magic = SA_SET_MAGIC;
+		sas->version = SA_SET_VERSION;
+		sas->generation = generation;
+		sas->total_bytes = (uint32_t)*n;
 	}
 	if ((kind & 15) == 1)
 		return open("/", O_RDONLY | O_CLOEXEC);
@@ -178,7 +195,8 @@ static int make_descriptor(struct bytes *b, uint8_t kind, uint64_t generation, s
 static void send_set(int peer, struct bytes *b)
 {
 	uint8_t kind = bytes_u8(b);
-	struct dp_set set = {.h = header_of(DP_SET), .generation = bytes_u16(b)};
+	struct dp_set set = {.h = header_of(kind & 64 ? DP_SAS : DP_SET),
+			     .generation = bytes_u16(b)};
 	size_t n;
 	int fd = make_descriptor(b, kind, set.generation, &n);
 
@@ -190,7 +208,7 @@ static void send_set(int peer, struct bytes *b)
 /* Any bytes, with a header that is right if the first says so, and up to four descriptors. */
 static void send_any(int peer, struct bytes *b)
 {
-	struct dp_header h = header_of(bytes_u8(b) % 8);
+	struct dp_header h = header_of(bytes_u8(b) % (DP_SAS_REFUSED + 2));
 	uint8_t how = bytes_u8(b), message[300];
 	unsigned n_fds = how % (DP_SOCKET_FDS_MAX + 1);
 	int fds[DP_SOCKET_FDS_MAX];
@@ -250,27 +268,42 @@ static void step(struct bytes *b)
 		serve();
 }
 
+/* Send a set of either kind; gives what is answered. */
+static unsigned send_good(int peer, const struct dp_set *set, const void *mem)
+{
+	int fd = memfd_create("set", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	union answer answer;
+
+	insist(write(fd, mem, set->bytes) == (ssize_t)set->bytes, "memory");
+	insist(fcntl(fd, F_ADD_SEALS, ALL_SEALS) == 0, "seals");
+	insist(dp_socket_send(peer, set, sizeof(*set), &fd, 1) == 0, "it is sent");
+	(void)close(fd);
+	serve();
+	return read_answer(peer, &answer);
+}
+
 /* Whoever comes afterwards and means well gets what it asks for. */
 static void serve_a_good_one(void)
 {
 	const struct dp_hello hello = {header_of(DP_HELLO)};
 	struct set_header empty = {
 		.magic = SET_MAGIC, .version = SET_VERSION, .total_bytes = sizeof(empty)};
+	struct sa_set_header no_sas = {
+		.magic = SA_SET_MAGIC, .version = SA_SET_VERSION, .total_bytes = sizeof(no_sas)};
 	struct dp_set set = {.h = header_of(DP_SET), .bytes = sizeof(empty)};
-	int peer = connect_peer(), fd = memfd_create("set", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct dp_set sas = {.h = header_of(DP_SAS), .bytes = sizeof(no_sas)};
+	int peer = connect_peer();
 	union answer answer;
 
 	insist(dp_socket_send(peer, &hello, sizeof(hello), NULL, 0) == 0, "HELLO is sent");
 	serve();
 	insist(read_answer(peer, &answer) == DP_WELCOME, "HELLO is answered");
 	set.generation = empty.generation = answer.welcome.generation + 1;
-	insist(write(fd, &empty, sizeof(empty)) == sizeof(empty), "memory");
-	insist(fcntl(fd, F_ADD_SEALS, ALL_SEALS) == 0, "seals");
-	insist(dp_socket_send(peer, &set, sizeof(set), &fd, 1) == 0, "SET is sent");
-	(void)close(fd);
-	serve();
-	insist(read_answer(peer, &answer) == DP_APPLIED, "SET is applied");
+	sas.generation = no_sas.generation = answer.welcome.sa_generation + 1;
+	insist(send_good(peer, &set, &empty) == DP_APPLIED, "SET is applied");
 	insist(matcher_generation(world.published) == set.generation, "and in use");
+	insist(send_good(peer, &sas, &no_sas) == DP_SAS_APPLIED, "SAS is applied");
+	insist(sa_table_generation(world.published_sas) == sas.generation, "and in use");
 	(void)close(peer);
 	serve();
 }

@@ -8,6 +8,10 @@ same folders under other names, and are left alone.
 """
 import os
 import struct
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import dp_control as dp  # noqa: E402
 
 CORPUS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpus")
 IP4 = bytes.fromhex("4500001c00010000401100000a0000010a000002" "003500350008" "0000")
@@ -114,6 +118,27 @@ def filter_set():
     seed("filter_set", "whole", struct.pack("<II", 0x67637331, 1) + one[8:])
 
 
+def some_sas():
+    """Of every kind of look-up and of several algorithms."""
+    host, other, v6 = bytes([192, 0, 2, 1]), bytes([192, 0, 2, 2]), bytes.fromhex("20010db8") + bytes(12)
+    subnet = dp.sa_address(bytes([10, 0, 0, 0]), bytes([255, 0, 0, 0]))
+    cbc = {"cipher": dp.AES_CBC, "auth": dp.HMAC_SHA256_128, "enc_key": bytes(32), "auth_key": bytes(32)}
+    return [dp.sa(0x1001, host, 0), dp.sa(0x1001, host, 1, src=other, kind=2, connection=3),
+            dp.sa(0x1001, host, 2, src=subnet, mode=1), dp.sa(0x1002, v6, 3, src=v6, flags=3, esn_high=1),
+            dp.sa(0x2000, host, 4, spi_mask=0xFFFFFF00, **cbc), dp.sa(0x3000, None, 5, **cbc),
+            dp.sa(0, subnet, 6, spi_mask=0, cipher=8, icv_bytes=12, enc_key=b"")]
+
+
+def sa_set():
+    sas = some_sas()
+    for i, record in enumerate(sas):
+        seed("sa_set", f"one_{i}", dp.sa_set(1, [record]) + b"\1")
+    seed("sa_set", "all", dp.sa_set(1, sas, 1) + b"\1")
+    seed("sa_set", "whole", dp.sa_set(1, sas[:1]))
+    seed("sa_set", "twins", dp.sa_set(1, [dp.sa(1, bytes(4), i) for i in range(66)]) + b"\1")
+    seed("sa_set", "empty", dp.sa_set(1) + b"\1")
+
+
 def http_route():
     captures = "/gatecap/v1/captures"
     for name, text in (("list", "GET\n" + captures), ("method", "PUT\n" + captures),
@@ -129,6 +154,9 @@ def dp_server():
     seed("dp_server", "hello", hello + step(6, 0)[:1])
     seed("dp_server", "sets", hello + set_step(0, 1, one) + set_step(0, 2, peer) + set_step(0, 2, one)
          + set_step(0, 3, set_body(*[0] * 8)))
+    sas = dp.sa_set(0, some_sas()[:3])
+    seed("dp_server", "sas", hello + b"".join(set_step(0, generation, sas, 64) for generation in (1, 2, 2, 0))
+         + set_step(0, 1, one, 80) + set_step(0, 3, sas, 64 + 16) + set_step(0, 3, sas, 64 + 8))
     seed("dp_server", "second", hello + step(0, 1) + bytes([1 << 3 | 6]) + step(7, 0) + step(0, 1))
     seed("dp_server", "kinds", hello + b"".join(set_step(0, 1, one, kind) for kind in (0, 1, 2, 8, 17, 24, 31))
          + set_step(0, 1, one, 48, b"\0\1"))
@@ -143,6 +171,7 @@ def dp_client():
     welcome = bytes([0, 1, 0, 1, 1, 0])
     seed("dp_client", "welcome", welcome)
     seed("dp_client", "life", welcome + bytes([3]) + bytes([4]) + b"Because.".ljust(256, b"\0") + bytes([5]))
+    seed("dp_client", "sas", welcome + bytes([131]) + bytes([132]) + b"Because.".ljust(256, b"\0"))
     seed("dp_client", "busy", bytes([5]))
     seed("dp_client", "changed", bytes([0, 3, 2, 6, 1, 0, 9, 8, 16, 0, 1, 1, 1, 1, 2, 4, 0, 5]))
     seed("dp_client", "any", bytes([6, 3, 2, 16]) + bytes(32) + bytes([7, 0, 5, 8]) + bytes(16))
@@ -214,5 +243,5 @@ def storage_answer():
 
 if __name__ == "__main__":
     for make in (afpacket, capture_file, dp_server, dp_client, filter_set, http, http_route,
-                 storage_answer):
+                 sa_set, storage_answer):
         make()

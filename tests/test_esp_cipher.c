@@ -14,9 +14,9 @@
 #include "tests/dice.h"
 #include "tests/esp_seal.h"
 
-enum { ENGINES = 2, PACKET_MAX = 4096, PAGE = 4096, FILL = 0xa5 };
+enum { ENGINES = ESP_ENGINE_KINDS, PACKET_MAX = 4096, PAGE = 4096, FILL = 0xa5 };
 
-static const char *const engine_names[ENGINES] = {"ipsec-mb", "OpenSSL"};
+static const char *const engine_names[ENGINES] = {"fast", "ipsec-mb", "OpenSSL"};
 
 static struct esp_engine *engines[ENGINES];
 
@@ -134,15 +134,112 @@ static void pieces_at_any_block_are_those_of_the_whole(void **state)
 			check_pieces(&d, cipher, i);
 }
 
+/* ---- ICVs ---- */
+
+/* What the engine has to say of a right ICV. */
+static enum esp_icv right_answer(unsigned engine, const struct sa_record *sa)
+{
+	if (sa->icv_bytes == 0)
+		return ESP_ICV_UNCHECKED;
+	return sa->auth == ESP_AUTH_AES_XCBC_96 && engine == ESP_OPENSSL ? ESP_ICV_UNCHECKED
+									 : ESP_ICV_OK;
+}
+
+/* A right packet is good; every bit that is authenticated and every bit of the ICV counts. */
+static void check_icv(struct dice *d, const struct sa_record *sa, size_t n_payload, bool has_esn)
+{
+	struct esp_key *key = esp_key_open(sa, true, NULL);
+	struct fence f = fence_open(PACKET_MAX);
+	uint8_t clear[512], iv[16];
+	struct esp_clear c = {.spi = sa->spi,
+			      .seq = (uint32_t)dice_next(d),
+			      .seq_high = 1 + dice_below(d, 9),
+			      .has_esn = has_esn,
+			      .iv = iv,
+			      .payload = clear,
+			      .len = n_payload};
+	uint8_t packet[PACKET_MAX], *esp;
+	uint32_t len;
+
+	assert_non_null(key);
+	roll(d, clear, sizeof(clear));
+	roll(d, iv, sizeof(iv));
+	len = (uint32_t)esp_seal(sa, &c, packet);
+	esp = f.end - len;
+	memcpy(esp, packet, len);
+	for (unsigned e = 0; e < ENGINES; e++) {
+		enum esp_icv right = right_answer(e, sa);
+		enum esp_icv wrong = right == ESP_ICV_OK ? ESP_ICV_BAD : right;
+		uint32_t step = n_payload > 64 ? 7 : 1; // bits
+
+		assert_int_equal(esp_check_icv(engines[e], key, esp, len, has_esn, c.seq_high),
+				 right);
+		for (uint32_t bit = 0; bit < len * 8; bit += step) {
+			esp[bit / 8] ^= (uint8_t)(1U << bit % 8);
+			assert_int_equal(
+				esp_check_icv(engines[e], key, esp, len, has_esn, c.seq_high),
+				wrong);
+			esp[bit / 8] ^= (uint8_t)(1U << bit % 8);
+		}
+		if (right == ESP_ICV_OK) // the halves that nobody sent, and the other number space
+			assert_int_equal(esp_check_icv(engines[e], key, esp, len, !has_esn, 0),
+					 ESP_ICV_BAD);
+		if (has_esn && right == ESP_ICV_OK)
+			assert_int_equal(
+				esp_check_icv(engines[e], key, esp, len, true, c.seq_high + 1),
+				ESP_ICV_BAD);
+	}
+	fence_close(&f);
+	esp_key_close(key);
+}
+
+static const size_t icv_payloads[] = {0, 16, 48, 64, 112, 128, 400};
+
+enum { ICV_PAYLOADS = sizeof(icv_payloads) / sizeof(icv_payloads[0]) };
+
+static void every_flipped_bit_of_an_aead_packet_is_bad(void **state)
+{
+	struct dice d = dice_open("aead");
+
+	(void)state;
+	for (unsigned cipher = 0; cipher < ESP_UNSUPPORTED; cipher++)
+		for (unsigned i = 0; esp_is_aead(cipher) && i < key_lengths(cipher); i++)
+			for (unsigned icv = 0; icv < 3 && esp_ciphers[cipher].icv_bytes[icv] != 0;
+			     icv++)
+				for (unsigned n = 0; n < 2 * ICV_PAYLOADS; n++) {
+					struct sa_record sa =
+						random_sa(&d, cipher, i, icv, ESP_AUTH_NONE);
+
+					check_icv(&d, &sa, icv_payloads[n / 2], n % 2 == 1);
+				}
+}
+
+static void every_flipped_bit_under_an_hmac_is_bad(void **state)
+{
+	static const enum esp_cipher under[] = {ESP_NULL, ESP_3DES_CBC, ESP_AES_CBC, ESP_AES_CTR};
+	struct dice d = dice_open("hmac");
+
+	(void)state;
+	for (unsigned auth = ESP_AUTH_HMAC_MD5_96; auth < ESP_AUTH_COUNT; auth++)
+		for (unsigned c = 0; c < 4; c++)
+			for (unsigned n = 0; n < 2 * ICV_PAYLOADS; n++) {
+				struct sa_record sa = random_sa(&d, under[c], 0, 0, auth);
+
+				check_icv(&d, &sa, icv_payloads[n / 2], n % 2 == 1);
+			}
+}
+
 static int open_engines(void **state)
 {
 	(void)state;
-	engines[0] = esp_engine_open(ESP_IPSEC_MB);
-	engines[1] = esp_engine_open(ESP_OPENSSL);
-	for (unsigned i = 0; i < ENGINES; i++)
-		if (engines[i] == NULL)
+	for (unsigned i = 0; i < ENGINES; i++) {
+		engines[i] = esp_engine_open((enum esp_engine_kind)i);
+		if (engines[i] == NULL) {
 			print_message("%s cannot be opened\n", engine_names[i]);
-	return engines[0] != NULL && engines[1] != NULL ? 0 : -1;
+			return -1;
+		}
+	}
+	return 0;
 }
 
 static int close_engines(void **state)
@@ -157,6 +254,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pieces_at_any_block_are_those_of_the_whole),
+		cmocka_unit_test(every_flipped_bit_of_an_aead_packet_is_bad),
+		cmocka_unit_test(every_flipped_bit_under_an_hmac_is_bad),
 	};
 
 	return cmocka_run_group_tests(tests, open_engines, close_engines);

@@ -214,7 +214,8 @@ static void keys_are_hexadecimal_or_text(void **state)
 	assert_int_equal(r->enc_key[0], 1);
 	assert_int_equal(r->enc_key[1], 0x23);
 	assert_int_equal(r->enc_key[15], 0xef);
-	r = &one(ENDS "\"AES-CBC [RFC3602]\",\"\\x22quote,\\\"\\\\slash##\",\"NULL\",\"\"")->record;
+	r = &one(ENDS "\"AES-CBC [RFC3602]\",\"\\x22quote,\\042\\x5cslash##\",\"NULL\",\"\"")
+		     ->record;
 	assert_memory_equal(r->enc_key, "\"quote,\"\\slash##", 16);
 }
 
@@ -411,6 +412,9 @@ static const struct wrong wrongs[] = {
 	{58, LINE("\x1b[2J\xff", "*", "1"), 1, 9, "\"\\x1b[2J\\xff\""},
 	{59, "x\n", 1, 1, "pairs of hexadecimal digits"},
 	{60, "\x01", 1, 1, "a comma or the end of the line is expected"},
+	{62, CBC("\\\"", "NULL", ""), 1, 65, "write \\x22 for a quote"},
+	{63, CBC("a\\\\", "NULL", ""), 1, 66, "\\x5c for a backslash"},
+	{64, "\"a\\", 1, 3, "behind a backslash"},
 	{61, GOOD "\r" GOOD, 1, sizeof(GOOD), "a comma or the end"},
 };
 
@@ -653,6 +657,33 @@ static void files_of_captures_are_read(void **state)
 	}
 }
 
+static void the_example_of_the_documentation_is_read(void **state)
+{
+	const char *root = getenv("GATECAP_SOURCE");
+	char path[512], text[8192], *begin, *end;
+	FILE *file;
+	size_t n;
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/docs/esp-sa-file.md", root != NULL ? root : ".");
+	file = fopen(path, "r");
+	assert_non_null(file);
+	n = fread(text, 1, sizeof(text) - 1, file);
+	(void)fclose(file);
+	text[n] = '\0';
+	begin = strstr(text, "```\n");
+	assert_non_null(begin);
+	end = strstr(begin + 4, "```\n");
+	assert_non_null(end);
+	*end = '\0';
+	if (parse(begin + 4) != 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(list.n, 3);
+	assert_string_equal(list.items[0].connection, "Paris 1");
+	assert_int_equal(list.items[1].record.spi_mask, 0xfffffff0);
+	assert_int_equal(list.items[2].record.cipher, ESP_CHACHA20_POLY1305);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -677,6 +708,7 @@ int main(void)
 		cmocka_unit_test_teardown(sixteen_thousand_sas_are_read_and_one_more_is_not, empty),
 		cmocka_unit_test_teardown(files_are_read_whole_or_refused, empty),
 		cmocka_unit_test_teardown(files_of_captures_are_read, empty),
+		cmocka_unit_test_teardown(the_example_of_the_documentation_is_read, empty),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

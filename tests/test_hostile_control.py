@@ -84,6 +84,16 @@ def many_subnets(rng, n, long_every=1):
     return bytes(one)
 
 
+def some_sas(generation):
+    """One SA of each kind of look-up."""
+    cbc = {"cipher": dp.AES_CBC, "auth": dp.HMAC_SHA256_128, "enc_key": b"s" * 32, "auth_key": b"s" * 32}
+    subnet = dp.sa_address(bytes([10, 0, 0, 0]), bytes([255, 0, 0, 0]))
+    return dp.sa_set(generation, [dp.sa(1, bytes([192, 0, 2, 1]), 0, enc_key=b"s" * 20, kind=2, connection=9999),
+                                  dp.sa(1, bytes([192, 0, 2, 1]), 7, src=subnet, **cbc),
+                                  dp.sa(2, bytes(16), dp.SA_MAX - 1, flags=2, esn_high=5, **cbc),
+                                  dp.sa(0, subnet, 3, spi_mask=0xFFFF0000, enc_key=b"s" * 36)])
+
+
 # ---- descriptors ----
 
 def lingering_socket():
@@ -130,6 +140,7 @@ class Hostile(Dataplane):
             beats = [c.heartbeat(i) for i in range(WORKERS)]
             self.generation = max(self.generation, c.generation) + 1
             c.set(self.generation, ((0, 65535),))
+            c.set_sas(c.sa_generation + 1, [dp.sa(5, bytes(4), 0)])
             self.assertLess(time.monotonic() - begin, SERVED_S)
             for i in range(WORKERS):
                 wait_for(lambda i=i: c.heartbeat(i) > beats[i], f"worker {i}'s heartbeat")
@@ -138,7 +149,8 @@ class Hostile(Dataplane):
         finally:
             c.close()
         wait_for(lambda: self.count_fds() == self.n_fds, f"{self.n_fds} descriptors, not {self.count_fds()}")
-        self.assertNotIn("has been silent", self.log_text())
+        for text in ("has been silent", "ssss", "73737373"):  # keys are of that letter
+            self.assertNotIn(text, self.log_text())
 
     def in_background(self, work, *arguments):
         def loop():
@@ -312,7 +324,12 @@ class Hostile(Dataplane):
     # ---- descriptors ----
 
     def test_sets_in_every_wrong_kind_of_descriptor(self):
-        data = one_of_everything(1)
+        self.refuse_descriptors(dp.SET, one_of_everything(1))
+
+    def test_sas_in_every_wrong_kind_of_descriptor(self):
+        self.refuse_descriptors(dp.SAS, some_sas(1))
+
+    def refuse_descriptors(self, kind, data):
         all_seals = dp.SEAL_WRITE | dp.SEAL_SHRINK | dp.SEAL_GROW
 
         def shrunken():
@@ -345,10 +362,11 @@ class Hostile(Dataplane):
         c = self.connect().hello()
         for _ in range(20):
             for name, make in kinds.items():
-                text = c.refused(1, len(data), make())
+                text = c.refused(1, len(data), make(), kind=kind)
                 self.assertTrue(text.endswith("."), (name, text))
         for size in (0, 1, len(data) + 1, SET_BYTES_MAX + 1, 2**63, U64 - 1):
-            c.refused(1, size, dp.memfd(data))
+            c.refused(1, size, dp.memfd(data), kind=kind)
+        self.assertEqual((c.generation, c.sa_generation_in_use()), (0, 0))
         c.close()
         self.assert_unharmed()
         self.stop()
@@ -459,6 +477,59 @@ class Hostile(Dataplane):
         c.close()
         self.assert_unharmed()
         self.stop()
+
+    # ---- SAs ----
+
+    def test_sas_with_any_byte_changed(self):
+        c = self.connect().hello()
+        n_applied = n_refused = 0
+        for i in range(len(some_sas(0))):
+            for change in (lambda b: 0, lambda b: 0xFF, lambda b: b ^ 1, lambda b: b ^ 0x80):
+                data = bytearray(some_sas(c.sa_generation + 1))
+                data[i] = change(data[i])
+                kind, body = c.send_set(c.sa_generation + 1, len(data), dp.memfd(bytes(data)), kind=dp.SAS)
+                self.assertIn(kind, (dp.SAS_APPLIED, dp.SAS_REFUSED))
+                if kind == dp.SAS_APPLIED:
+                    c.sa_generation += 1
+                    n_applied += 1
+                else:
+                    self.assertIn(b".", body)
+                    self.assertNotIn(b"ssss", body)
+                    n_refused += 1
+        self.assertTrue(n_applied and n_refused, (n_applied, n_refused))
+        c.close()
+        self.assert_unharmed()
+        self.stop()
+
+    def test_sas_that_are_refused_leave_the_keys_in_force(self):
+        c = self.connect().hello()
+        c.set_sas(5, [dp.sa(1, bytes(4), 0)])
+        twins = [dp.sa(1, bytes(4), i, src=bytes([10, 0, 0, i])) for i in range(65)]
+        wildcards = [dp.sa(1, None, i) for i in range(65)]
+        crowd = [dp.sa(i, bytes(4), i) for i in range(dp.SA_MAX + 1)]
+        good = some_sas(6)
+        cases = {
+            "an earlier generation": (4, some_sas(4)), "the same": (5, some_sas(5)), "0": (0, some_sas(0)),
+            "another than its message": (7, good), "garbage": (6, self.rng.randbytes(4096)), "a byte": (6, b"x"),
+            "a filter set": (6, dp.filter_set(6)), "cut": (6, good[:-8]), "more": (6, good + bytes(8)),
+            "one source too many": (6, dp.sa_set(6, twins)), "one wildcard too many": (6, dp.sa_set(6, wildcards)),
+            "one SA too many": (6, dp.sa_set(6, crowd)), "a count that overflows": (6, good[:20] + b"\xff" * 4 + good[24:]),
+        }
+        for name, (generation, data) in cases.items():
+            text = c.refused(generation, len(data), dp.memfd(data), kind=dp.SAS)
+            self.assertTrue(text.endswith("."), (name, text))
+            self.assertEqual([c.sa_generation_in_use(i) for i in range(WORKERS)], [5] * WORKERS, name)
+        self.assertEqual(c.generation, 0)
+        c.close()
+        self.assertEqual(wait_for(self.next_sa_generation, "the next control process"), 5)
+        self.assert_unharmed()
+        self.stop()
+
+    def next_sa_generation(self):
+        try:
+            return self.connect().hello().sa_generation
+        except (AssertionError, OSError):  # the one before is still being closed
+            return None
 
     def refuse_large(self, data, n_bytes_max):
         c = self.connect().hello()

@@ -134,6 +134,9 @@ int pipeline_open(struct pipeline *p, const struct pipeline_settings *settings, 
 		rc = -ENOMEM;
 		goto failed;
 	}
+	if (settings->has_inner_port)
+		worker_has_inner_port(p->worker);
+	worker_publish_sas(p->worker, settings->sas);
 	worker_publish(p->worker, p->matcher);
 	for (unsigned slot = 0; slot < settings->n_captures; slot++)
 		merge_set_store(p->merger, slot, p->stores[slot], 1);

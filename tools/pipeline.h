@@ -26,9 +26,11 @@ struct pipeline_settings {
 	uint32_t connection;		// index in config, or SET_GATEWAY_WIDE
 	const char *dir;  // where the stores' data files are made; NULL: none, records are dropped
 	const char *name; // of the first capture's file; that of slot 1 is NAME.1
-	uint64_t ring_bytes; // a power of two
-	bool has_huge_pages; // for the ring
-	bool reserve;	     // store_settings.reserve
+	uint64_t ring_bytes;	    // a power of two
+	const struct sa_table *sas; // borrowed for life, or NULL: no keys
+	bool has_inner_port;	    // inner packets come from there
+	bool has_huge_pages;	    // for the ring
+	bool reserve;		    // store_settings.reserve
 };
 
 struct pipeline {

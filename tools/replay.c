@@ -17,7 +17,11 @@
 #include <unistd.h>
 
 #include "control/config.h"
+#include "control/esp_sa_file.h"
 #include "control/report.h"
+#include "control/sa_registry.h"
+#include "control/secret.h"
+#include "dataplane/sa_table.h"
 #include "tools/frames.h"
 #include "tools/pipeline.h"
 #include "tools/text_file.h"
@@ -32,8 +36,8 @@ enum {
 };
 
 struct options {
-	const char *config, *connection, *filter_data, *inner, *report, *in, *out;
-	bool json;
+	const char *config, *connection, *filter_data, *inner, *esp_sa, *report, *in, *out;
+	bool json, verify_icv;
 };
 
 /* Everything that one replay owns. */
@@ -43,6 +47,7 @@ struct replay {
 	struct faults warnings;
 	uint32_t connection; // or SET_GATEWAY_WIDE
 	struct frames *inputs[2];
+	struct sa_table *sas; // NULL: no keys
 	struct pipeline pipeline;
 	uint8_t arena[ARENA_BYTES];
 };
@@ -55,6 +60,8 @@ static const char usage[] =
 	"  --config FILE             gateway and connections; default: one gateway that takes all as outer\n"
 	"  --connection NAME         capture on this connection of the configuration\n"
 	"  --inner FILE              traffic of the inner (plaintext) side, merged by time\n"
+	"  --esp-sa FILE             keys in the format of Wireshark's esp_sa: look inside ESP\n"
+	"  --verify-icv              check each ESP packet's ICV; what is wrong has no inner packet\n"
 	"  --report FILE             write the report (JSON) there\n"
 	"  --json                    print the report on standard output\n"
 	"  --help                    print this\n"
@@ -69,6 +76,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{"connection", required_argument, NULL, 'n'},
 		{"filter-data", required_argument, NULL, 'f'},
 		{"inner", required_argument, NULL, 'i'},
+		{"esp-sa", required_argument, NULL, 's'},
+		{"verify-icv", no_argument, NULL, 'v'},
 		{"report", required_argument, NULL, 'r'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
@@ -90,6 +99,12 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 'i':
 			o->inner = optarg;
+			break;
+		case 's':
+			o->esp_sa = optarg;
+			break;
+		case 'v':
+			o->verify_icv = true;
 			break;
 		case 'r':
 			o->report = optarg;
@@ -184,6 +199,47 @@ static int load_filter(struct replay *r, const struct options *o, struct error *
 	return rc;
 }
 
+/* The set that gatecapd would send, checked and compiled as the dataplane does. */
+static int compile_sas(struct replay *r, struct sa_registry *registry, struct error *err)
+{
+	struct sa_set set;
+	size_t bytes;
+	void *mem = sa_registry_build(registry, &r->config, NULL, 0, 1, &bytes);
+
+	if (mem == NULL)
+		error_set(err, "The keys could not be taken: out of memory.");
+	else if (sa_set_check(mem, bytes, &set, err) == 0)
+		r->sas = sa_table_open(&set, err);
+	secret_free(mem);
+	return r->sas != NULL ? 0 : -EINVAL;
+}
+
+static int load_sas(struct replay *r, const struct options *o, struct error *err)
+{
+	struct sa_registry *registry;
+	struct sa_list list = {0};
+	int rc;
+
+	if (o->esp_sa == NULL)
+		return 0;
+	r->config.esp.verify_icv = o->verify_icv;
+	rc = esp_sa_load(o->esp_sa, &list, err);
+	if (rc != 0)
+		return rc;
+	registry = sa_registry_open();
+	if (registry == NULL) {
+		error_set(err, "The keys could not be taken: out of memory.");
+		rc = -ENOMEM;
+	} else {
+		rc = sa_registry_replace(registry, SA_FROM_FILE, &list, err);
+	}
+	if (rc == 0)
+		rc = compile_sas(r, registry, err);
+	sa_registry_close(registry);
+	sa_list_fini(&list);
+	return rc;
+}
+
 /* One regular file under both names, or one name that is not there yet. */
 static bool same_file(const char *a, const char *b)
 {
@@ -206,6 +262,8 @@ static int check_files(const struct options *o, struct error *err)
 		{"The inner file", o->inner, "OUT", o->out},
 		{"IN", o->in, "the report", o->report},
 		{"The inner file", o->inner, "the report", o->report},
+		{"The file of keys", o->esp_sa, "OUT", o->out},
+		{"The file of keys", o->esp_sa, "the report", o->report},
 		{"OUT", o->out, "the report", o->report},
 	};
 
@@ -238,6 +296,8 @@ static int open_pipeline(struct replay *r, const struct options *o, struct error
 					     .connection = r->connection,
 					     .dir = dir,
 					     .name = name,
+					     .sas = r->sas,
+					     .has_inner_port = o->inner != NULL,
 					     .ring_bytes = RING_BYTES};
 	int rc = -ENOMEM;
 
@@ -455,6 +515,7 @@ static int finish(struct replay *r, const struct options *o, struct error *err)
 static void replay_close(struct replay *r)
 {
 	pipeline_close(&r->pipeline);
+	sa_table_close(r->sas);
 	frames_close(r->inputs[PORT_OUTER]);
 	frames_close(r->inputs[PORT_INNER]);
 	filter_data_fini(&r->data);
@@ -489,8 +550,8 @@ int replay_main(int argc, char **argv)
 		return EXIT_FAILED;
 	}
 	if (check_files(&o, &err) == 0 && load_config(r, &o, &err) == 0 &&
-	    load_filter(r, &o, &err) == 0 && open_inputs(r, &o, &err) == 0 &&
-	    open_pipeline(r, &o, &err) == 0)
+	    load_filter(r, &o, &err) == 0 && load_sas(r, &o, &err) == 0 &&
+	    open_inputs(r, &o, &err) == 0 && open_pipeline(r, &o, &err) == 0)
 		rc = finish(r, &o, &err);
 	else
 		rc = -EINVAL;

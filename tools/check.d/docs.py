@@ -12,6 +12,7 @@ import sys
 PROGRAMS = ("gatecap", "gatecapd", "gatecap-dataplane", "gatecap-supervisor")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 KEY = re.compile(r'^\t\{"([a-z_]+)", ', re.M)
+ALGORITHM = re.compile(r'^\t\{"([^"]+)", ESP_', re.M)
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]+)?\)")
 MENTION = re.compile(r"\bdocs/[\w-]+\.md")
 
@@ -68,6 +69,18 @@ def keys_are_documented(_build):
             yield f"docs/configuration.md does not have the key {key}"
 
 
+def names_of_algorithms_are_documented(_build):
+    names = ALGORITHM.findall(read("control/esp_names.c"))
+    page = read("docs/esp-sa-file.md")
+    if len(names) < 30:
+        yield "control/esp_names.c: the names were not found; is their table of another shape?"
+    for name in names:
+        # A row has the first of those that differ by the length of their ICV, the others by that alone.
+        length = re.search(r" (\d+) (?:octet|bit)\b", name)
+        if f"`{name}`" not in page and not (length and f"`{length[1]}" in page):
+            yield f"docs/esp-sa-file.md does not have {name}"
+
+
 def anchors(path):
     """The anchors of a page's headings, as the usual renderers make them."""
     for heading in re.findall(r"^#+ (.*)", read(path), re.M):
@@ -97,6 +110,7 @@ RULES = {
     "options-are-documented": options_are_documented,
     "commands-are-documented": commands_are_documented,
     "keys-are-documented": keys_are_documented,
+    "names-of-algorithms-are-documented": names_of_algorithms_are_documented,
     "links-lead-somewhere": links_lead_somewhere,
     "mentioned-pages-exist": mentioned_pages_exist,
 }
