@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 
-from live import Appliance, Live, base_config, data_frames, main, primed, until
+from live import DATA, Appliance, Live, base_config, data_frames, main, primed, until
 
 OUTER = "k-ike1-gcm128-native.pcap"
 DST = "203.0.113.2"
@@ -308,6 +308,57 @@ class Api(Esp):
         self.gw.wait_ready()
         self.assertGreater(self.generation(), 0)
         self.assertEqual(self.spis(), [spi(1)])
+
+
+class Counted(Esp):
+    """Packets of an SA, and what a capture says of those that it looked into."""
+
+    with_file = False
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        with open(os.path.join(DATA, OUTER.replace(".pcap", ".sa.json")), encoding="utf-8") as stored:
+            cls.real = [{"spi": s["spi"], "dst": s["dst"], "encryption": "aes-gcm",
+                         "encryption_key": s["enc_key"]} for s in json.load(stored)["esp"]]
+
+    def esp_of(self, capture):
+        return self.gw.show(capture)["esp"]
+
+    def test_packets_and_causes_are_counted_and_outlive_a_gatecapd(self):
+        self.gw.start(filter_data={"TracingFlags": 1, "Filters": [{}]})
+        self.gw.start("site-a", filter_data={"TracingFlags": 1})
+        until(lambda: self.esp_of(None)["without_key"] > 20, "no key yet")
+        self.assertIsNone(self.esp_of("site-a"), "nothing is looked into without a filter")
+        self.assertEqual(self.esp_of(None)["decrypted"], 0)
+        self.gw.ask("POST", "/sas", {"sas": self.real}, 201)
+        until(lambda: self.esp_of(None)["decrypted"] > 20, "its inner packets are read")
+        until(lambda: all(s["packets"] > 5 and s["last_seen"] for s in self.gw.get("/sas").json["sas"]),
+              "both directions are counted")
+        self.assertIn("ESP looked into:", self.gw.cli("stats").stdout)
+        self.assertIn("ESP decrypted", self.gw.cli("show").stdout)
+        before = self.esp_of(None)
+        old = self.gw.kill("gatecapd")
+        until(lambda: self.gw.pid_of("gatecapd") not in (0, old), "a new gatecapd")
+        self.gw.wait_ready()
+        until(lambda: self.esp_of(None)["decrypted"] > before["decrypted"], "the keys are still there")
+        self.gw.ask("DELETE", f"/sas?spi={self.real[0]['spi']}", None, 404)
+        wrong = dict(self.real[0], encryption_key="00" * 20)
+        self.gw.ask("POST", "/sas", wrong, 201)
+        before = self.esp_of(None)
+        until(lambda: self.esp_of(None)["malformed"] > before["malformed"], "a wrong key is told")
+        until(lambda: self.esp_of(None)["without_key"] > before["without_key"], "the other has none")
+        report = self.gw.get("/captures/gateway/report").json
+        self.assertEqual(set(report["esp"]), set(before))
+        for cause, count in before.items():
+            self.assertGreaterEqual(report["esp"][cause], count)
+        # A dataplane that goes takes its counters with it, and not what they were.
+        old = self.gw.kill("gatecap-dataplane")
+        until(lambda: self.gw.pid_of("gatecap-dataplane") not in (0, old), "a new dataplane")
+        self.gw.wait_ready()
+        self.assertGreaterEqual(self.esp_of(None)["decrypted"], report["esp"]["decrypted"])
+        until(lambda: self.esp_of(None)["malformed"] > report["esp"]["malformed"],
+              "the new one was told the keys")
 
 
 class Memory(Esp):
