@@ -469,7 +469,7 @@ class Appliance:
         return done
 
     def try_cli(self, *args, stdin="", timeout=180):
-        done = subprocess.run([Programs.path("gatecap"), args[0], "--socket", self.socket, *args[1:]],
+        done = subprocess.run([Programs.path("gatecap"), *args, "--socket", self.socket],
                               input=stdin, capture_output=True, text=True, timeout=timeout,
                               check=False)
         self.assert_secret_in_no(done.stdout + done.stderr, f"the output of gatecap {args[0]}")

@@ -85,7 +85,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    do_GET = do_POST = answer
+    do_GET = do_POST = do_DELETE = answer
 
 
 class Daemon(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -114,7 +114,7 @@ class CliCase(unittest.TestCase):
         shutil.rmtree(self.dir)
 
     def args(self, *args):
-        return [GATECAP, args[0], "--socket", self.daemon.path, *args[1:]]
+        return [GATECAP, *args, "--socket", self.daemon.path]
 
     def run_cli(self, *args, stdin="", code=0):
         p = subprocess.run(self.args(*args), input=stdin.encode(), capture_output=True,
