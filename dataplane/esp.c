@@ -255,8 +255,6 @@ static void plan(struct esp_stage *e, struct item *item)
 	if (!item->has_tail || item->prefix_bytes == item->payload_bytes)
 		return;
 	tail = tail_offset(item);
-	if (tail < item->prefix_bytes) // whole blocks of the prefix are not decrypted twice
-		tail = item->prefix_bytes;
 	add_job(e, item, tail, item->payload_bytes - tail, e->tails[i]);
 }
 
@@ -337,8 +335,6 @@ static struct esp_plain plain_of(const struct esp_stage *e, const struct item *i
 	} else {
 		uint32_t tail = tail_offset(item);
 
-		if (tail < item->prefix_bytes)
-			tail = item->prefix_bytes;
 		plain.tail = e->tails[i];
 		plain.tail_bytes = item->payload_bytes - tail;
 	}

@@ -95,7 +95,9 @@ static const char *record_wrong(const struct sa_record *r, struct progress *p)
 	if (r->connection_kind > SA_CONNECTION_FIXED ||
 	    (r->connection_kind != SA_CONNECTION_NONE && r->connection >= CONNECTIONS_MAX))
 		return "its connection is out of range";
-	if (r->mode > SA_MODE_TRANSPORT || (r->flags & ~(SA_NEW | SA_ESN)) != 0)
+	if (r->mode > SA_MODE_TRANSPORT ||
+	    (r->flags & ~(SA_NEW | SA_ESN | SA_INBOUND | SA_OUTBOUND)) != 0 ||
+	    (r->flags & (SA_INBOUND | SA_OUTBOUND)) == (SA_INBOUND | SA_OUTBOUND))
 		return "its mode or flags are out of range";
 	if (sa_record_is_wildcard(r) && ++p->n_wildcards > SA_WILDCARDS_MAX)
 		return "it is one with wildcards too many";

@@ -49,10 +49,11 @@ enum sa_connection {
 
 enum sa_flags {
 	SA_NEW = 1, // the slot's counters begin at zero with this set
-	SA_INBOUND =
-		4, // towards this gateway: what is inside comes from the connection's remote subnets
-	SA_OUTBOUND = 8, // from it: what is inside goes there; neither: not known
-	SA_ESN = 2,	 // extended sequence numbers (RFC 4303, 2.2.1): the high half is in the ICV
+	SA_ESN = 2, // extended sequence numbers (RFC 4303, 2.2.1): the high half is in the ICV
+	// Towards this gateway: what is inside comes from the connection's remote subnets; from it: it
+	// goes there.  Neither: not known.  Not both.
+	SA_INBOUND = 4,
+	SA_OUTBOUND = 8,
 };
 
 struct sa_record {

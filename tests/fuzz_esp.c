@@ -35,9 +35,10 @@ static uint64_t no_hold(void *ctx, const struct pkt *p)
 
 static void compile_matcher(void)
 {
-	static const char *const texts[] = {"{}", "{\"Filters\":[{}]}",
-					    "{\"MaxPacketBufferSize\":65535,\"Filters\":[{\"TcpFlags\":2}]}",
-					    "{\"Filters\":[{\"Protocol\":[17],\"SourcePort\":[53]}]}"};
+	static const char *const texts[] = {
+		"{}", "{\"Filters\":[{}]}",
+		"{\"MaxPacketBufferSize\":65535,\"Filters\":[{\"TcpFlags\":2}]}",
+		"{\"Filters\":[{\"Protocol\":[17],\"SourcePort\":[53]}]}"};
 	struct filter_data_rules rules = {.filters_max = 1};
 	struct filter_data data[CAPTURES_MAX];
 	struct set_source_capture captures[CAPTURES_MAX];
@@ -52,10 +53,13 @@ static void compile_matcher(void)
 	if (config_defaults(&config) != 0)
 		abort();
 	for (unsigned i = 0; i < 4; i++) {
-		if (filter_data_parse(texts[i], strlen(texts[i]), &rules, &data[i], &faults, &faults) != 0)
+		if (filter_data_parse(texts[i], strlen(texts[i]), &rules, &data[i], &faults,
+				      &faults) != 0)
 			abort();
-		captures[i] = (struct set_source_capture){
-			.slot = i, .is_new = true, .connection = SET_GATEWAY_WIDE, .data = &data[i]};
+		captures[i] = (struct set_source_capture){.slot = i,
+							  .is_new = true,
+							  .connection = SET_GATEWAY_WIDE,
+							  .data = &data[i]};
 		snaps[i] = data[i].snap_bytes;
 	}
 	mem = set_build(&source, &bytes);

@@ -138,7 +138,7 @@ static void throw_record(const struct random_sas *set, struct dice *d, struct sa
 	r->connection_kind = (uint8_t)dice_below(d, 3);
 	r->connection = dice_below(d, CONNECTIONS_MAX);
 	r->mode = (uint8_t)dice_below(d, 3);
-	r->flags = (uint8_t)dice_below(d, 4);
+	r->flags = (uint8_t)dice_below(d, 12); // not both directions
 	r->esn_high = (uint32_t)dice_next(d);
 	throw_algorithms(d, r);
 }

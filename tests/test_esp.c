@@ -18,7 +18,15 @@
 #include "tests/build_packet.h"
 #include "tests/dice.h"
 
-enum { SPI = 0x1001, SPI_OTHER = 0x1002, SPI_UNKNOWN = 0x666, ICV = 12, PORT = 3, TCP = 6, UDP = 17 };
+enum {
+	SPI = 0x1001,
+	SPI_OTHER = 0x1002,
+	SPI_UNKNOWN = 0x666,
+	ICV = 12,
+	PORT = 3,
+	TCP = 6,
+	UDP = 17
+};
 enum { IPIP = 4, IPV6 = 41, NONE = 59, ESP = 50 };
 
 /* One stage with its surroundings. */
@@ -71,9 +79,8 @@ static struct sa_record *add_sa(uint32_t spi)
 				     .cipher = ESP_NULL,
 				     .auth = ESP_AUTH_UNCHECKED,
 				     .icv_bytes = ICV};
-	record->dst = (struct sa_address){.value = {192, 0, 2, 254},
-					  .mask = {255, 255, 255, 255},
-					  .family = 4};
+	record->dst = (struct sa_address){
+		.value = {192, 0, 2, 254}, .mask = {255, 255, 255, 255}, .family = 4};
 	return record;
 }
 
@@ -90,8 +97,10 @@ static void compile_matcher(void)
 	void *mem;
 
 	for (unsigned i = 0; i < rig.n_captures; i++)
-		captures[i] = (struct set_source_capture){
-			.slot = i, .is_new = true, .connection = rig.scope[i], .data = &rig.data[i]};
+		captures[i] = (struct set_source_capture){.slot = i,
+							  .is_new = true,
+							  .connection = rig.scope[i],
+							  .data = &rig.data[i]};
 	mem = set_build(&source, &bytes);
 	if (filter_set_check(mem, bytes, &set, &err) != 0)
 		fail_msg("%s", err.text);
@@ -131,8 +140,8 @@ static void add_frame(const struct build *b, uint32_t len)
 	uint8_t *copy = malloc(b->len);
 
 	memcpy(copy, b->bytes, b->len);
-	rig.in[rig.n_in++] = (struct pkt){
-		.data = copy, .len = len, .wire_len = b->len, .time_ns = ++rig.now_ns};
+	rig.in[rig.n_in++] =
+		(struct pkt){.data = copy, .len = len, .wire_len = b->len, .time_ns = ++rig.now_ns};
 }
 
 static void clear(void)
@@ -397,8 +406,10 @@ static void captures_of_one_burst_each_get_their_own(void **state)
 	(void)state;
 	add_capture("{}");
 	add_capture("{\"TracingFlags\":2,\"Filters\":[{}]}"); // IKE only: no inner packets
-	add_capture("{\"TracingFlags\":8,\"Filters\":[{}]}"); // OpenVPN's tunnels, and those of no connection
-	add_capture("{\"Filters\":[{\"SourcePort\":[4000],\"CaptureSingleDirectionTrafficOnly\":true}]}");
+	add_capture(
+		"{\"TracingFlags\":8,\"Filters\":[{}]}"); // OpenVPN's tunnels, and those of no connection
+	add_capture(
+		"{\"Filters\":[{\"SourcePort\":[4000],\"CaptureSingleDirectionTrafficOnly\":true}]}");
 	add_capture("{\"Filters\":[{\"SourcePort\":[80]}]}"); // swapped
 	add_sa(SPI);
 	add_tunnelled(SPI, 2, 0);
@@ -499,14 +510,20 @@ static void transport_mode_over_ipv6_rewrites_what_the_last_header_names(void **
 	put_ipv6(&b, 0);
 	put_options(&b, ESP, 1);
 	put_spi(&b, SPI);
-	put_bytes(&b, "\x0f\xa0\x00\x35\x00\x0c\x00\x00""data", 12);
+	put_bytes(&b,
+		  "\x0f\xa0\x00\x35\x00\x0c\x00\x00"
+		  "data",
+		  12);
 	put_trailer(&b, 2, UDP);
 	fix_lengths(&b);
 	add_frame(&b, b.len);
 	put_ether(&expected, 0x86dd);
 	put_ipv6(&expected, 0);
 	put_options(&expected, UDP, 1);
-	put_bytes(&expected, "\x0f\xa0\x00\x35\x00\x0c\x00\x00""data", 12);
+	put_bytes(&expected,
+		  "\x0f\xa0\x00\x35\x00\x0c\x00\x00"
+		  "data",
+		  12);
 	fix_lengths(&expected);
 	run();
 	assert_int_equal(rig.n_out, 2);
@@ -655,11 +672,11 @@ static void configure_connections(void)
 			     peer = {{192, 0, 2, 1}, 32, 4};
 
 	for (unsigned i = 0; i < 2; i++) {
-		rig.connections[i] = (struct connection){
-			.type = CONNECTION_IPSEC,
-			.peer = {.addresses = &peer, .n_addresses = 1},
-			.remote_subnets = &remote[i],
-			.n_remote_subnets = 1};
+		rig.connections[i] =
+			(struct connection){.type = CONNECTION_IPSEC,
+					    .peer = {.addresses = &peer, .n_addresses = 1},
+					    .remote_subnets = &remote[i],
+					    .n_remote_subnets = 1};
 		(void)snprintf(rig.connections[i].name, NAME_MAX_BYTES, "site%u", i);
 	}
 	rig.config.connections = rig.connections;
@@ -674,11 +691,9 @@ static void the_sa_says_which_connection_it_is(void **state)
 		uint8_t wanted; // of the captures on site0 and site1
 	} cases[] = {
 		{SA_CONNECTION_NONE, 0, 0, 1 | 2}, // 10.1 and 10.2: it may be either's
-		{SA_CONNECTION_NONE, SA_INBOUND, 0, 1},
-		{SA_CONNECTION_NONE, SA_OUTBOUND, 0, 2},
+		{SA_CONNECTION_NONE, SA_INBOUND, 0, 1},	 {SA_CONNECTION_NONE, SA_OUTBOUND, 0, 2},
 		{SA_CONNECTION_PEER, SA_INBOUND, 1, 1}, // the remote subnet goes first
-		{SA_CONNECTION_FIXED, SA_INBOUND, 1, 2},
-		{SA_CONNECTION_FIXED, 0, 0, 1},
+		{SA_CONNECTION_FIXED, SA_INBOUND, 1, 2}, {SA_CONNECTION_FIXED, 0, 0, 1},
 	};
 
 	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

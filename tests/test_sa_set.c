@@ -269,7 +269,8 @@ static void each_lie_is_refused(void **state)
 	LIE(r->enc_key_bytes, 255);
 	LIE(r->auth_key_bytes, 0);
 	LIE(r->auth_key_bytes, ESP_AUTH_KEY_MAX + 1);
-	LIE(r->flags, 4);
+	LIE(r->flags, 16);
+	LIE(r->flags, SA_INBOUND | SA_OUTBOUND);
 #undef LIE
 	random_sas_close(&l.set);
 }
