@@ -28,6 +28,7 @@ with warnings.catch_warnings():
 ESP, IKE, OVPN, OTHER = 1, 2, 8, 0
 TAGS = (0x8100, 0x88A8, 0x9100)
 EXTENSIONS = (0, 43, 44, 51, 60)
+USUAL = (1, 2, 4, 33, 41, 47, 50, 51, 58, 89, 103, 112, 115, 132, 136, 253, 254)  # in transport mode
 LIKELY = (0, 4, 6, 17, 41, 43, 44, 47, 50, 51, 58, 60, 132)  # in an IPv6 header, where no trailer says more
 
 # ICV bytes and hash of each integrity algorithm of NAME.sa.json.
@@ -281,6 +282,8 @@ class Packet:
                 word = int.from_bytes(ip[at + 2:at + 4], "big")
                 if word & 0xFFF9:
                     self.fragment = ((self.src, self.dst, ip[at + 4:at + 8]), bool(word & 0xFFF8))
+            if len(ip) < at + size:
+                return
             self.kept.append(ip[at:at + size])
             protocol, at = ip[at], at + size
             if self.fragment and self.fragment[1]:
@@ -432,7 +435,7 @@ def transport_packet(packet, protocol, payload):
     return b"".join(kept) + payload
 
 
-def transport_length(protocol, body):
+def transport_length(protocol, body, is_told):
     """How long the payload is by its own word, as far as it says; None: that cannot be."""
     if protocol == 6:
         header = body[12] >> 2 & 0x3C if len(body) >= 20 else 0
@@ -443,15 +446,17 @@ def transport_length(protocol, body):
     if protocol == 60:  # the one extension header that may stand behind ESP (RFC 4303, 3.1.1)
         fits = len(body) >= 8 and 8 * (body[1] + 1) <= len(body)
         return len(body) if fits else None
-    # Numbers that IANA has given out (without a gap up to 142), and those for experiments.
-    known = protocol <= 142 and protocol not in (0, 43, 44) or protocol in (253, 254)
+    if is_told:  # numbers that IANA has given out, without a gap up to 142
+        known = protocol <= 142 and protocol not in (0, 43, 44) or protocol in USUAL
+    else:
+        known = protocol in USUAL
     return len(body) if known else None
 
 
 def read_whole(sa, packet):
-    """(name, inner) of a packet that is there to its last byte."""
+    """(name, inner) of a packet whose trailer is there (its ICV may be cut)."""
     esp = packet.esp
-    cipher = esp[8 + sa.iv_bytes:len(esp) - sa.icv_bytes]
+    cipher = esp[8 + sa.iv_bytes:packet.esp_len - sa.icv_bytes]
     plain = decrypt(sa, esp[8:8 + sa.iv_bytes], cipher)
     n_pad, protocol = plain[-2], plain[-1]
     if n_pad + 2 > len(plain):
@@ -466,7 +471,7 @@ def read_whole(sa, packet):
         if length is None or length > len(body):
             return "malformed", None
         return "decrypted", Inner(sa, packet, body, length)
-    length = transport_length(protocol, body)
+    length = transport_length(protocol, body, sa.told_mode() == "transport")
     if length is None or sa.told_mode() == "tunnel":
         return "malformed", None
     data = transport_packet(packet, protocol, body[:length])
@@ -487,7 +492,8 @@ def read_part(sa, packet):
     length = ip_length(plain, version) if version in (4, 6) else None
     if length is None or limit is not None and length + 2 > limit:
         return "malformed", None
-    if version == 6 and (plain[7] == 0 or plain[6] not in LIKELY):  # it has no checksum
+    ends_soon = limit is not None and limit - 2 - length <= 255
+    if version == 6 and not ends_soon and (plain[7] == 0 or plain[6] not in LIKELY):  # no checksum
         return "malformed", None
     return "decrypted", Inner(sa, packet, plain, length)
 
@@ -529,7 +535,8 @@ def read_one(sas, packet, verify):
         good = None if None in good else any(good)
     if good is False:
         return Outcome("bad_icv")
-    name, inner = (read_whole if packet.is_whole else read_part)(sa, packet)
+    has_trailer = packet.esp_len is not None and len(packet.esp) >= packet.esp_len - sa.icv_bytes
+    name, inner = (read_whole if has_trailer else read_part)(sa, packet)
     return Outcome(name, inner, is_unchecked=verify and good is None and name == "decrypted")
 
 
