@@ -163,6 +163,8 @@ static void close_tally(struct capture *c)
 	}
 	for (unsigned k = 0; k < CLASS_COUNT; k++)
 		c->base.classes[k] += c->last.classes[k];
+	for (unsigned k = 0; k < ESP_COUNTS; k++)
+		c->base.esp[k] += c->last.esp[k];
 	if (c->base.lost_first_ns == 0)
 		c->base.lost_first_ns = c->last.lost_first_ns;
 	if (c->last.lost_last_ns != 0)
@@ -215,6 +217,8 @@ static void fill_report(const struct capture *c, const struct config *config,
 	for (unsigned i = 0; i < CLASS_COUNT; i++)
 		r->classes[i] = c->base.classes[i] + c->last.classes[i];
 	r->has_filter = c->data.n_filters > 0;
+	for (unsigned i = 0; i < ESP_COUNTS; i++)
+		r->esp[i] = c->base.esp[i] + c->last.esp[i];
 	r->first_ns = to_wall(c, counts->first_ns);
 	r->last_ns = to_wall(c, counts->last_ns);
 	r->lost_first_ns =
@@ -265,6 +269,17 @@ static void add_upload(cJSON *to, const struct capture *c, uint64_t bytes_sent)
 	(void)cJSON_AddNumberToObject(upload, "bytes_total", (double)c->upload_bytes);
 }
 
+/* null without a filter: nothing was looked into. */
+static void add_esp(cJSON *to, const struct capture *c)
+{
+	uint64_t esp[ESP_COUNTS];
+
+	for (unsigned i = 0; i < ESP_COUNTS; i++)
+		esp[i] = c->base.esp[i] + c->last.esp[i];
+	(void)cJSON_AddItemToObject(to, "esp",
+				    c->data.n_filters > 0 ? esp_json(esp) : cJSON_CreateNull());
+}
+
 struct cJSON *capture_json(struct capture *c, const struct store_counts *counts,
 			   uint64_t bytes_sent)
 {
@@ -288,6 +303,7 @@ struct cJSON *capture_json(struct capture *c, const struct store_counts *counts,
 	(void)cJSON_AddRawToObject(json, "filter_data",
 				   c->filter_json != NULL ? c->filter_json : "{}");
 	(void)cJSON_AddItemToObject(json, "counters", ledger_json(&total));
+	add_esp(json, c);
 	(void)cJSON_AddNumberToObject(json, "file_bytes", (double)counts->file_bytes);
 	(void)cJSON_AddNumberToObject(json, "file_bytes_max",
 				      (double)((uint64_t)c->data.file_mb * FILE_MB_BYTES));

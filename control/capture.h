@@ -41,6 +41,7 @@ struct port_tally {
 struct worker_tally {
 	struct port_tally ports[PORTS_MAX];
 	uint64_t classes[CLASS_COUNT];
+	uint64_t esp[ESP_COUNTS];
 	uint64_t lost_first_ns, lost_last_ns; // of ring_full, the dataplane's timeline
 };
 

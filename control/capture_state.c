@@ -124,6 +124,7 @@ static void add_tally(cJSON *to, const char *key, const struct worker_tally *t)
 	cJSON *tally = cJSON_AddObjectToObject(to, key);
 
 	(void)add_numbers(tally, "classes", t->classes, CLASS_COUNT);
+	(void)add_numbers(tally, "esp", t->esp, ESP_COUNTS);
 	add_number(tally, "lost_first_ns", t->lost_first_ns);
 	add_number(tally, "lost_last_ns", t->lost_last_ns);
 }
@@ -474,6 +475,9 @@ static void read_tally(struct reader *r, const cJSON *json, const char *key, str
 	const cJSON *tally = member(r, json, key);
 
 	get_numbers(r, tally, "classes", t->classes, CLASS_COUNT);
+	// A gatecapd that decrypted nothing wrote none.
+	if (r->wrong == NULL && cJSON_HasObjectItem(tally, "esp"))
+		get_numbers(r, tally, "esp", t->esp, ESP_COUNTS);
 	t->lost_first_ns = get_number(r, tally, "lost_first_ns");
 	t->lost_last_ns = get_number(r, tally, "lost_last_ns");
 }

@@ -64,6 +64,8 @@ static void read_workers(const struct captures *m, struct capture *c)
 		}
 		for (unsigned k = 0; k < CLASS_COUNT; k++)
 			sum.classes[k] += load(&w->slot_classes[c->slot][k]);
+		for (unsigned k = 0; k < ESP_COUNTS; k++)
+			sum.esp[k] += load(&w->slot_esp[c->slot][k]);
 	}
 	c->last = sum;
 }

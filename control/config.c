@@ -124,13 +124,21 @@ static void check_workers(struct faults *faults, const struct config *config,
 
 static void check_sockets(struct faults *faults, const struct config *config)
 {
-	const struct json_place section = {.key = "control"};
+	const struct json_place section = {.key = "control"}, esp = {.key = "esp"};
 	const struct json_place at = {.parent = &section, .key = "socket"};
+	const struct json_place kernel_at = {.parent = &esp, .key = "kernel_socket"};
+	const char *kernel = config->esp.kernel_socket;
 
 	if (strcmp(config->control.socket, config->dataplane.socket) == 0)
 		json_fault(faults, &at, NULL,
 			   "\"%s\" is the dataplane's socket too; the two must differ",
 			   config->control.socket);
+	if (strcmp(kernel, config->dataplane.socket) == 0 ||
+	    strcmp(kernel, config->control.socket) == 0)
+		json_fault(faults, &kernel_at, NULL,
+			   "\"%s\" is the socket of dataplane or control, too; the three must "
+			   "differ",
+			   kernel);
 }
 
 /* ---- Whole documents ---- */
@@ -176,6 +184,7 @@ int config_defaults(struct config *out)
 			    .state_dir = "/var/lib/gatecap",
 			    .user = "gatecap",
 			    .group = "gatecap"},
+		.esp = {.kernel_socket = "/run/gatecap/xfrm.sock"},
 		.captures = {.running_max = CAPTURES_MAX,
 			     .filters_per_capture_max = 1,
 			     .retention_days = RETENTION_DAYS_DEFAULT,
@@ -293,6 +302,7 @@ void config_fini(struct config *config)
 	free(config->connections);
 	free_strings(config->dataplane.eal_args, config->dataplane.n_eal_args);
 	free_strings(config->upload.allowed_hosts, config->upload.n_allowed_hosts);
+	free(config->esp.sa_file);
 	free(config->upload.ca_file);
 	free(config->upload.proxy);
 	free(config->upload.prefix);

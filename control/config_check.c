@@ -5,6 +5,7 @@
  * '/', no "." and no "..".
  */
 #include <ctype.h>
+#include <limits.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <string.h>
@@ -123,4 +124,14 @@ const char *config_check_prefix(const char *text)
 			return NULL;
 		part += len + 1;
 	}
+}
+
+const char *config_check_file(const char *text)
+{
+	size_t len = strlen(text);
+
+	// The daemon's working folder is nobody's business.
+	if (text[0] != '/' || text[len - 1] == '/' || len >= PATH_MAX)
+		return "must be the absolute path of a file, such as /etc/gatecap/esp_sa";
+	return NULL;
 }

@@ -307,7 +307,7 @@ static const struct config_key dataplane_keys[] = {
 	 .max = EAL_ARGS_MAX},
 };
 
-/* ---- Control, captures, upload ---- */
+/* ---- Control, ESP, captures, upload ---- */
 
 static const char *const timestamp_words[] = {"micro", "nano", NULL};
 
@@ -316,6 +316,13 @@ static const struct config_key control_keys[] = {
 	{"state_dir", config_read_text, FIELD(config, control.state_dir)},
 	{"user", config_read_text, FIELD(config, control.user), .check = config_check_name},
 	{"group", config_read_text, FIELD(config, control.group), .check = config_check_name},
+};
+
+static const struct config_key esp_keys[] = {
+	{"sa_file", config_read_string, FIELD(config, esp.sa_file), .check = config_check_file},
+	{"kernel", config_read_boolean, FIELD(config, esp.kernel)},
+	{"kernel_socket", config_read_text, FIELD(config, esp.kernel_socket)},
+	{"verify_icv", config_read_boolean, FIELD(config, esp.verify_icv)},
 };
 
 static const struct config_key captures_keys[] = {
@@ -352,6 +359,7 @@ static const struct config_key sections[] = {
 	{"ports", read_ports, .max = PORTS_MAX},
 	{"dataplane", config_read_object, SECTION(dataplane_keys)},
 	{"control", config_read_object, SECTION(control_keys)},
+	{"esp", config_read_object, SECTION(esp_keys)},
 	{"captures", config_read_object, SECTION(captures_keys)},
 	{"upload", config_read_object, SECTION(upload_keys)},
 };

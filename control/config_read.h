@@ -80,5 +80,6 @@ const char *config_check_dns_name(const char *text);
 const char *config_check_allowed_host(const char *text);
 const char *config_check_proxy(const char *text);
 const char *config_check_prefix(const char *text);
+const char *config_check_file(const char *text); // an absolute path
 
 #endif

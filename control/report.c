@@ -122,6 +122,15 @@ struct cJSON *ledger_json(const struct ledger *ledger)
 	return json;
 }
 
+struct cJSON *esp_json(const uint64_t counts[ESP_COUNTS])
+{
+	cJSON *json = cJSON_CreateObject();
+
+	for (unsigned i = 0; i < ESP_COUNTS; i++)
+		add_number(json, esp_count_name((enum esp_count)i), counts[i]);
+	return json;
+}
+
 struct cJSON *faults_json(const struct faults *faults)
 {
 	cJSON *list = cJSON_CreateArray();
@@ -198,11 +207,8 @@ struct cJSON *report_json(const struct report *report)
 		(void)cJSON_AddRawToObject(json, "filter_data", report->filter_data_json);
 	add_ledger(json, &total);
 	add_classes(json, report->classes);
-	if (report->has_filter) {
-		cJSON *esp = cJSON_AddObjectToObject(json, "esp");
-
-		add_number(esp, "without_key", report->classes[CLASS_ESP]);
-	}
+	if (report->has_filter)
+		(void)cJSON_AddItemToObject(json, "esp", esp_json(report->esp));
 	// A recording may well begin at 0: files without times do.
 	add_time(json, "first_time", report->first_ns, total.in_file > 0);
 	add_time(json, "last_time", report->last_ns, total.in_file > 0);

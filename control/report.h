@@ -71,8 +71,9 @@ struct report {
 	struct report_port ports[PORTS_MAX];
 	unsigned n_ports;
 	uint64_t classes[CLASS_COUNT]; // of received
-	bool has_filter;	       // inner packets were asked for: say why some are missing
-	uint64_t first_ns, last_ns;    // of the records in the file, wall clock, if there are any
+	bool has_filter; // inner packets were asked for: `esp` says why some are missing
+	uint64_t esp[ESP_COUNTS];
+	uint64_t first_ns, last_ns; // of the records in the file, wall clock, if there are any
 	uint64_t lost_first_ns, lost_last_ns; // wall clock; 0: nothing lost
 	uint64_t file_bytes;
 	const struct gap *gaps; // any: the books are not exact
@@ -88,6 +89,9 @@ struct ledger report_total(const struct report *report);
 
 /* {"received":..,"not_matched":..,"recorded":..,"in_file":..,"overwritten":..,"in_flight":..,"lost":{}} */
 struct cJSON *ledger_json(const struct ledger *ledger);
+
+/* What became of the ESP packets that were looked into: {"decrypted":..,"without_key":..,...} */
+struct cJSON *esp_json(const uint64_t counts[ESP_COUNTS]);
 
 /* The whole report; keys in docs/formats.md.  NULL when memory is short. */
 struct cJSON *report_json(const struct report *report);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "filters/filter_set.h"
 #include "filters/sa_set.h"
 
 enum sa_origin { SA_FROM_FILE, SA_FROM_KERNEL, SA_FROM_API, SA_ORIGINS };

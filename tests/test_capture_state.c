@@ -36,6 +36,8 @@ static void any_tally(struct dice *d, struct worker_tally *t)
 						  any_number(d)};
 	for (unsigned i = 0; i < CLASS_COUNT; i++)
 		t->classes[i] = any_number(d);
+	for (unsigned i = 0; i < ESP_COUNTS; i++)
+		t->esp[i] = any_number(d);
 	t->lost_first_ns = any_number(d);
 	t->lost_last_ns = any_number(d);
 }
@@ -317,6 +319,8 @@ static void members_that_are_something_else_are_named(void **state)
 		{"\"ports\":", "\"ports\":{},\"x\":", "\"ports\""},
 		{"\"nic_base\":\"", "\"nic_base\":\"x", "\"nic_base\""},
 		{"\"classes\":[", "\"classes\":[\"1\",", "\"classes\""},
+		{"\"esp\":[", "\"esp\":[\"1\",", "\"esp\""},
+		{"\"esp\":", "\"esp\":null,\"x\":", "\"esp\""},
 		{"\"is_known\":", "\"is_known\":0,\"x\":", "\"is_known\""},
 		{"\"cause\":\"", "\"cause\":\"x", "\"cause\""},
 		{"\"gaps\":", "\"gaps\":null,\"x\":", "\"gaps\""},
@@ -359,6 +363,30 @@ static void a_text_that_is_sealed_again_is_read(void **state)
 	capture_free(back);
 	capture_free(c);
 	free(other);
+	free(text);
+}
+
+/* An upgrade loses no capture: a gatecapd that decrypted nothing wrote no "esp". */
+static void a_text_from_before_esp_is_read_with_zeros(void **state)
+{
+	struct capture *c, *back;
+	char *text = some_text(&c);
+	char *once = altered(text, "\"esp\":", "\"x\":"),
+	     *other = altered(once, "\"esp\":", "\"x\":");
+	struct error err = {0};
+
+	(void)state;
+	back = capture_state_parse(other, strlen(other), &err);
+	assert_string_equal(err.text, "");
+	for (unsigned i = 0; i < ESP_COUNTS; i++)
+		assert_true(back->base.esp[i] == 0 && back->last.esp[i] == 0);
+	memset(c->base.esp, 0, sizeof(c->base.esp));
+	memset(c->last.esp, 0, sizeof(c->last.esp));
+	same_capture(c, back);
+	capture_free(back);
+	capture_free(c);
+	free(other);
+	free(once);
 	free(text);
 }
 
@@ -498,6 +526,8 @@ static void what_a_dataplane_held_leaves_the_books_with_it(void **state)
 	c->state = CAPTURE_RUNNING;
 	c->base.ports[2].received = 20;
 	c->last.ports[2] = (struct port_tally){.received = 10, .recorded = 4, .held = 3};
+	c->base.esp[ESP_COUNT_MALFORMED] = 5;
+	c->last.esp[ESP_COUNT_MALFORMED] = 2;
 	l = capture_ledger(c, 2, &counts);
 	assert_true(ledger_balances(&l) && l.received == 30);
 	assert_true(l.not_matched == 23 && l.in_flight == 3);
@@ -505,6 +535,7 @@ static void what_a_dataplane_held_leaves_the_books_with_it(void **state)
 	l = capture_ledger(c, 2, &counts);
 	assert_true(ledger_balances(&l) && l.received == 27);
 	assert_true(l.not_matched == 23 && l.in_flight == 0);
+	assert_true(c->base.esp[ESP_COUNT_MALFORMED] == 7 && c->last.esp[ESP_COUNT_MALFORMED] == 0);
 	capture_free(c);
 }
 
@@ -561,6 +592,7 @@ int main(void)
 		cmocka_unit_test(what_follows_the_end_is_noticed),
 		cmocka_unit_test(members_that_are_something_else_are_named),
 		cmocka_unit_test(a_text_that_is_sealed_again_is_read),
+		cmocka_unit_test(a_text_from_before_esp_is_read_with_zeros),
 		cmocka_unit_test(
 			a_sentence_cut_within_a_character_is_written_so_that_it_can_be_read),
 		cmocka_unit_test(the_sas_url_is_not_in_it),

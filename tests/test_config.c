@@ -39,6 +39,8 @@ static const char full[] =
 	"\"eal_args\":[\"--no-pci\",\"--vdev=net_ring0\"]},"
 	"\"control\":{\"socket\":\"/run/g/api\",\"state_dir\":\"/srv/g\",\"user\":\"u\",\"group\":"
 	"\"g\"},"
+	"\"esp\":{\"sa_file\":\"/etc/g/esp_sa\",\"kernel\":true,\"kernel_socket\":\"/run/g/xfrm\","
+	"\"verify_icv\":true},"
 	"\"captures\":{\"max_running\":4,\"max_filters_per_capture\":3,\"retention_days\":30,\"sync_ms\":0,"
 	"\"timestamps\":\"nano\"},"
 	"\"upload\":{\"allowed_hosts\":[\".example.net\",\"127.0.0.1\"],\"allow_http_loopback\":"
@@ -100,6 +102,10 @@ static void an_empty_object_is_all_defaults(void **state)
 	assert_string_equal(c.control.state_dir, "/var/lib/gatecap");
 	assert_string_equal(c.control.user, "gatecap");
 	assert_string_equal(c.control.group, "gatecap");
+	assert_null(c.esp.sa_file);
+	assert_false(c.esp.kernel);
+	assert_string_equal(c.esp.kernel_socket, "/run/gatecap/xfrm.sock");
+	assert_false(c.esp.verify_icv);
 	assert_int_equal(c.captures.running_max, 5);
 	assert_int_equal(c.captures.filters_per_capture_max, 1);
 	assert_int_equal(c.captures.retention_days, 7);
@@ -194,6 +200,10 @@ static void every_key_reaches_its_field(void **state)
 	assert_string_equal(c.control.state_dir, "/srv/g");
 	assert_string_equal(c.control.user, "u");
 	assert_string_equal(c.control.group, "g");
+	assert_string_equal(c.esp.sa_file, "/etc/g/esp_sa");
+	assert_true(c.esp.kernel);
+	assert_string_equal(c.esp.kernel_socket, "/run/g/xfrm");
+	assert_true(c.esp.verify_icv);
 	assert_int_equal(c.captures.running_max, 4);
 	assert_int_equal(c.captures.filters_per_capture_max, 3);
 	assert_int_equal(c.captures.retention_days, 30);
@@ -295,8 +305,8 @@ static void the_walked_document_holds_every_key(void **state)
 			assert_non_null(
 				cJSON_GetObjectItemCaseSensitive(value, section->keys[j].name));
 	}
-	assert_int_equal(config_document.n_keys, 7);
-	assert_int_equal(n, 4 + 8 + 4 + 5 + 7);
+	assert_int_equal(config_document.n_keys, 8);
+	assert_int_equal(n, 4 + 8 + 4 + 4 + 5 + 7);
 	cJSON_Delete(root);
 }
 
@@ -321,8 +331,9 @@ struct row {
 #define INTERFACE_HELP                                                                          \
 	"must name a network interface behind the colon: 1 to 15 characters without '/', ':', " \
 	"',' or spaces, as in af_packet:eth0\n"
-#define TEN    "0123456789"
-#define EIGHTY TEN TEN TEN TEN TEN TEN TEN TEN
+#define FILE_HELP "must be the absolute path of a file, such as /etc/gatecap/esp_sa\n"
+#define TEN	  "0123456789"
+#define EIGHTY	  TEN TEN TEN TEN TEN TEN TEN TEN
 
 static const struct row rows[] = {
 	/* Documents. */
@@ -521,6 +532,15 @@ static const struct row rows[] = {
 	 "/captures/max_filters_per_capture: 4: must be an integer, 1 to 3\n"
 	 "/captures/retention_days: 3651: must be an integer, 1 to 3650\n"
 	 "/captures/sync_ms: 60001: must be an integer, 0 to 60000\n"},
+	/* ESP. */
+	{115, "{\"esp\":{\"sa_file\":\"/a b\"}}", ""},
+	{116, "{\"esp\":{\"sa_file\":\"\"}}", "/esp/sa_file: \"\": " FILE_HELP},
+	{117, "{\"esp\":{\"sa_file\":\"esp_sa\"}}", "/esp/sa_file: \"esp_sa\": " FILE_HELP},
+	{118, "{\"esp\":{\"sa_file\":\"/etc/\"}}", "/esp/sa_file: \"/etc/\": " FILE_HELP},
+	{119, "{\"esp\":{\"kernel_socket\":\"/run/gatecap/gatecap.sock\",\"sa_files\":[]}}",
+	 "/esp/sa_files: unknown key; the nearest known one is \"sa_file\"\n"
+	 "/esp/kernel_socket: \"/run/gatecap/gatecap.sock\" is the socket of dataplane or control, "
+	 "too; the three must differ\n"},
 	/* Upload. */
 	{120, "{\"upload\":{\"allowed_hosts\":[\"a.b\",\".c\",\"[::1]\",\"127.0.0.1\"]}}", ""},
 	{121, "{\"upload\":{\"allowed_hosts\":[\"\",\".\",\"*.b\",\"https://a\",\"a/b\",\"..a\"]}}",

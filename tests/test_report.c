@@ -116,6 +116,28 @@ static void report_has_the_keys_that_its_readers_look_for(void **state)
 	cJSON_Delete(json);
 }
 
+static void esp_counts_are_there_with_a_filter_and_each_has_its_name(void **state)
+{
+	static const char *const names[] = {"decrypted", "without_key", "unsupported",
+					    "bad_icv",	 "malformed",	"fragment",
+					    "dummy",	 "tcp_partial", "unchecked"};
+	struct report report = {.n_ports = 1, .ports = {{.name = "wan"}}};
+	cJSON *json = as_read(&report), *esp;
+
+	(void)state;
+	assert_false(cJSON_HasObjectItem(json, "esp"));
+	cJSON_Delete(json);
+	report.has_filter = true;
+	for (unsigned i = 0; i < ESP_COUNTS; i++)
+		report.esp[i] = 10 + i;
+	json = as_read(&report);
+	esp = cJSON_GetObjectItem(json, "esp");
+	assert_int_equal(cJSON_GetArraySize(esp), 9);
+	for (unsigned i = 0; i < 9; i++)
+		assert_int_equal(number(esp, names[i]), 10 + i);
+	cJSON_Delete(json);
+}
+
 static void counters_above_2_to_the_53_keep_every_digit(void **state)
 {
 	struct ledger ledger = {.received = UINT64_MAX};
@@ -167,6 +189,7 @@ int main(void)
 		cmocka_unit_test(ledger_that_misses_a_packet_does_not_balance),
 		cmocka_unit_test(sum_of_ports_balances_like_its_ports),
 		cmocka_unit_test(report_has_the_keys_that_its_readers_look_for),
+		cmocka_unit_test(esp_counts_are_there_with_a_filter_and_each_has_its_name),
 		cmocka_unit_test(counters_above_2_to_the_53_keep_every_digit),
 		cmocka_unit_test(times_are_null_without_records_and_1970_is_a_time),
 		cmocka_unit_test(gap_makes_the_report_inexact_and_has_no_count),

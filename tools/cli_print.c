@@ -195,6 +195,26 @@ static void print_counters(const struct cJSON *capture)
 	}
 }
 
+/* What became of the ESP packets that the filter had looked into: nothing to say without one. */
+static void print_esp(const struct cJSON *capture)
+{
+	const cJSON *esp = cJSON_GetObjectItemCaseSensitive(capture, "esp"), *count;
+	char text[SIZE_TEXT_BYTES];
+
+	if (!cJSON_IsObject(esp))
+		return;
+	print_count(esp, "decrypted", "ESP decrypted");
+	cJSON_ArrayForEach(count, esp)
+	{
+		if (!cJSON_IsNumber(count) || count->valuedouble <= 0 ||
+		    strcmp(count->string, "decrypted") == 0)
+			continue;
+		(void)fputs("    ", stdout);
+		print_clean(stdout, count->string);
+		(void)printf(": %s\n", number_text(count->valuedouble, text));
+	}
+}
+
 static void print_if(const struct cJSON *object, const char *key, const char *name)
 {
 	const char *value = json_text(object, key, NULL);
@@ -222,6 +242,7 @@ void print_capture(const struct cJSON *capture)
 		       size_text(json_number(capture, "file_bytes_max"), size_max));
 	print_field("file size", text);
 	print_counters(capture);
+	print_esp(capture);
 	print_settings(capture);
 	if (cJSON_IsObject(upload)) {
 		print_if(upload, "url", "upload to");

@@ -136,6 +136,10 @@ static void print_captures(const cJSON *json, const struct sample *last, double 
 			     rate_text(counters, cJSON_GetObjectItemCaseSensitive(old, "counters"),
 				       "recorded", seconds, rate),
 			     number_text(capture_lost(capture), lost));
+		if (cJSON_IsObject(cJSON_GetObjectItemCaseSensitive(capture, "esp"))) {
+			(void)fputs("  ESP looked into:", stdout);
+			print_pairs(cJSON_GetObjectItemCaseSensitive(capture, "esp"));
+		}
 	}
 }
 

@@ -362,6 +362,8 @@ static void fill_report(const struct replay *r, const struct store_counts *count
 	}
 	for (unsigned i = 0; i < CLASS_COUNT; i++)
 		report->classes[i] = r->pipeline.shared->slot_classes[0][i];
+	for (unsigned i = 0; i < ESP_COUNTS; i++)
+		report->esp[i] = r->pipeline.shared->slot_esp[0][i];
 	report->has_filter = r->data.n_filters > 0;
 	report->first_ns = counts->first_ns;
 	report->last_ns = counts->last_ns;
