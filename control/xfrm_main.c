@@ -4,6 +4,7 @@
  * what comes from outside, has no capability.
  * It holds no list and decides nothing: a message of the kernel becomes a message to gatecapd, and the
  * memory of both is wiped.  Dump and events come through one socket, so their order is the kernel's.
+ * The order helps only where nothing is missing in it, so a dump begins when all events of before are read.
  * Lost events (ENOBUFS) and dumps that the kernel calls interrupted are mended by another dump, as is,
  * once a minute, whatever else may have gone wrong; the high halves of sequence numbers come that way, too.
  * A dump whose end does not come for DUMP_MAX_MS is the end of the process: the supervisor starts it anew.
@@ -37,6 +38,7 @@ enum {
 	DUMP_EVERY_MS = 60 * 1000,
 	DUMP_AGAIN_MS = 200,	 // between two dumps, however often events are lost
 	DUMP_MAX_MS = 10 * 1000, // without a message of it
+	DRAIN_MAX_MS = 1000,	 // for events that came before a dump
 	TORN_MAX = 5,		 // dumps in a row that are interrupted, then one is taken as it is
 	CONNECT_EVERY_MS = 250,
 	SEND_MAX_MS = 5000,	 // gatecapd may stand still for so long
@@ -307,6 +309,18 @@ static int receive(struct teller *t)
 
 /* ---- The loop ---- */
 
+/* Events of before are taken first: where later ones were lost they would undo what the dump says.  A
+ * storm that does not end must not keep it off for ever.
+ */
+static bool may_dump(const struct teller *t, uint64_t now)
+{
+	struct pollfd waiting = {.fd = mnl_socket_get_fd(t->netlink), .events = POLLIN};
+
+	if (t->control < 0 || t->is_dumping || now < t->dump_due_ms)
+		return false;
+	return now >= t->dump_due_ms + DRAIN_MAX_MS || poll(&waiting, 1, 0) == 0;
+}
+
 /* Begin what is due; gives how long nothing will be, in ms, or -2: the process has to end. */
 static int begin_due(struct teller *t)
 {
@@ -314,7 +328,7 @@ static int begin_due(struct teller *t)
 
 	if (t->control < 0 && now >= t->connect_due_ms)
 		try_connect(t);
-	if (t->control >= 0 && !t->is_dumping && now >= t->dump_due_ms && begin_dump(t) != 0)
+	if (may_dump(t, now) && begin_dump(t) != 0)
 		return -2;
 	due = t->is_dumping ? t->heard_ms + DUMP_MAX_MS : UINT64_MAX;
 	if (t->control < 0 && t->connect_due_ms < due)

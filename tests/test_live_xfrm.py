@@ -3,7 +3,7 @@
 usage: test_live_xfrm.py GATECAP_XFRM XFRM_FEED_PROBE [unittest arguments]
 
 On the host: the command line, and one test that runs all the others inside a guest, where this file is run
-again with --guest. gatecapd's end is xfrm_feed_probe: xfrm_feed.c with a sink that writes down what comes.
+again with --guest (GATECAP_TESTS: names of tests of class Live, all if it is not set). gatecapd's end is xfrm_feed_probe: xfrm_feed.c with a sink that writes down what comes.
 """
 import os
 import pwd
@@ -25,14 +25,15 @@ IS_GUEST = "--guest" in sys.argv
 if IS_GUEST:
     sys.argv.remove("--guest")
 PROGRAM, PROBE = (os.path.abspath(sys.argv.pop(1)) for _ in range(2)) if len(sys.argv) > 2 else ("", "")
-GUEST_S = 150
+GUEST_S = 110
 DEADLINE_S = 30
 NET_ADMIN = 1 << 12
-STORM = 6000
+STORM = 12000
 
 
 # ---- On the host ----
 
+@unittest.skipIf(IS_GUEST, "for the host")
 class CommandLine(unittest.TestCase):
     def run_it(self, *arguments):
         return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
@@ -52,6 +53,7 @@ class CommandLine(unittest.TestCase):
             self.assertIn(words, run.stderr)
 
 
+@unittest.skipIf(IS_GUEST, "for the host")
 @unittest.skipUnless(uml.is_there(), "linux.uml is not installed (package user-mode-linux)")
 class Guest(unittest.TestCase):
     def test_against_the_kernel_of_a_guest(self):
@@ -64,7 +66,7 @@ class Guest(unittest.TestCase):
 
 
 def guest_arguments():
-    return [a for a in sys.argv[1:] if a.startswith("Live")]
+    return os.environ.get("GATECAP_TESTS", "").split()
 
 
 # ---- In the guest ----
@@ -126,6 +128,23 @@ def read(path):
 
 @unittest.skipUnless(IS_GUEST, "for the guest")
 class Live(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.minute = tempfile.mkdtemp()
+        ip("netns", "add", "minute")
+        shell(f"ip netns exec minute ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 0x30 {record_xfrm.GCM}")
+        cls.minute_pair = [subprocess.Popen(["ip", "netns", "exec", "minute", *command]) for command in (
+            [PROBE, cls.minute + "/sock", cls.minute], [PROGRAM, "--socket", cls.minute + "/sock"])]
+        wait_for(lambda: read(cls.minute + "/journal") == "replace 1\n", "the list")
+        cls.minute_began = time.monotonic()
+
+    @classmethod
+    def tearDownClass(cls):
+        for process in cls.minute_pair:
+            process.kill()
+            process.wait()
+        shutil.rmtree(cls.minute)
+
     def setUp(self):
         ip("xfrm", "state", "flush")
         self.folder = tempfile.mkdtemp()
@@ -283,13 +302,11 @@ class Live(unittest.TestCase):
         ip("xfrm", "state", "flush")
         self.wait_same("nothing")
 
-    def test_every_minute_all_are_told_anew(self):
-        add(0x30)
-        self.start_both()
-        n = len(self.journal())
-        began = time.monotonic()
-        wait_for(lambda: self.journal()[n:] == ["replace 1"], "another list", 75)
-        self.assertGreater(time.monotonic() - began, 50)
+    def test_within_a_minute_all_are_told_anew(self):
+        # The last one: it has waited in a network namespace of its own since the others began.
+        wait_for(lambda: len(read(self.minute + "/journal").splitlines()) > 1, "another list", 75)
+        self.assertGreater(time.monotonic() - self.minute_began, 50)
+        self.assertEqual(read(self.minute + "/journal").splitlines(), ["replace 1", "replace 1"])
 
     # -- who goes and comes
 
@@ -346,7 +363,8 @@ class Live(unittest.TestCase):
         self.assertEqual({int(status[k], 16) for k in ("CapInh", "CapBnd", "CapAmb")}, {0})
         self.assertEqual((status["NoNewPrivs"], status["Seccomp"], status["Gid"].split()), ("1", "2", ["7"] * 4))
         self.assertEqual(status["Groups"].strip(), "")
-        self.assertEqual(status["VmLck"].split()[0], status["VmSize"].split()[0])
+        locked, size = (int(status[k].split()[0]) for k in ("VmLck", "VmSize"))
+        self.assertGreaterEqual(locked + 16, size)  # the kernel's own page cannot be
         self.assertRegex(read(f"/proc/{xfrm.pid}/limits"), r"Max core file size +0 +0 ")
         self.assertEqual(status["CoreDumping"], "0")
 

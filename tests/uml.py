@@ -28,6 +28,7 @@ class Guest:
     def __init__(self, script, programs=(), memory="128M"):
         self.memory = memory
         self.folder = tempfile.mkdtemp(prefix=f"gatecap-uml-{os.getpid()}-")
+        os.chmod(self.folder, 0o755)  # others than root live in the guest, too
         self.process = None
         with open(os.path.join(self.folder, "script"), "w", encoding="ascii") as f:
             f.write(script)
