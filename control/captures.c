@@ -190,8 +190,11 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
 
 static void on_peers_changed(void *ctx)
 {
+	struct captures *m = ctx;
+
 	log_info("The addresses of a peer have changed; the dataplane is told.");
-	captures_want_set(ctx);
+	captures_want_set(m);
+	sa_keeper_touch(m->sas);
 }
 
 static int open_uploader(struct captures *m, struct error *err)
@@ -233,14 +236,17 @@ struct captures *captures_open(struct event_base *base, struct config *config, s
 		goto failed;
 	}
 	m->resolver = resolver_open(base, config, on_peers_changed, m);
+	m->sas = sa_keeper_open(base);
 	m->tick = event_new(base, -1, EV_PERSIST, on_tick, m);
-	if (m->resolver == NULL || m->tick == NULL || event_add(m->tick, &often) != 0) {
+	if (m->resolver == NULL || m->sas == NULL || m->tick == NULL ||
+	    event_add(m->tick, &often) != 0) {
 		error_set(err, "gatecapd could not start: out of memory.");
 		goto failed;
 	}
 	if (open_uploader(m, err) != 0 || captures_read_run(m, err) != 0)
 		goto failed;
 	captures_restore(m);
+	sa_keeper_configure(m->sas, config, m->resolver);
 	if (captures_connect(m, err) == 0)
 		return m;
 failed:
@@ -278,6 +284,7 @@ void captures_close(struct captures *m)
 	m->is_closing = m->is_ending = true;
 	uploader_close(m->uploader);
 	dp_client_close(m->dp); // stops the merge thread through down()
+	sa_keeper_close(m->sas);
 	resolver_close(m->resolver);
 	if (m->tick != NULL)
 		event_free(m->tick);
@@ -292,6 +299,11 @@ void captures_close(struct captures *m)
 const struct config *captures_config(const struct captures *m)
 {
 	return m->config;
+}
+
+struct sa_keeper *captures_sa_keeper(const struct captures *m)
+{
+	return m->sas;
 }
 
 int captures_reload(struct captures *m, struct config *config, struct error *err)
@@ -309,21 +321,26 @@ int captures_reload(struct captures *m, struct config *config, struct error *err
 			return -EBUSY;
 		}
 	}
-	struct resolver *resolver = resolver_open(m->base, config, on_peers_changed, m);
+	struct resolver *resolver = resolver_open(m->base, config, on_peers_changed, m),
+			*old_resolver = m->resolver;
 
 	if (resolver == NULL) {
 		error_set(err, "The new configuration was not taken: out of memory.");
 		return -ENOMEM;
 	}
-	resolver_close(m->resolver);
 	m->resolver = resolver;
-	// What needs a restart keeps its old value: ports, dataplane, control.
+	// What needs a restart keeps its old value: ports, dataplane, control, the kernel's SAs.
 	for (unsigned i = 0; i < PORTS_MAX; i++)
 		config->ports[i] = m->config->ports[i];
 	config->n_ports = m->config->n_ports;
 	config->control = m->config->control;
 	memcpy(config->dataplane.socket, m->config->dataplane.socket,
 	       sizeof(config->dataplane.socket));
+	config->esp.kernel = m->config->esp.kernel;
+	memcpy(config->esp.kernel_socket, m->config->esp.kernel_socket,
+	       sizeof(config->esp.kernel_socket));
+	sa_keeper_configure(m->sas, config, resolver);
+	resolver_close(old_resolver);
 	config_fini(m->config);
 	free(m->config);
 	m->config = config;

@@ -18,6 +18,7 @@
 struct captures;
 struct cJSON;
 struct event_base;
+struct sa_keeper;
 
 /* `config` is borrowed until captures_reload() gives another.  Gives NULL and a sentence. */
 struct captures *captures_open(struct event_base *base, struct config *config, struct error *err);
@@ -78,6 +79,9 @@ struct cJSON *captures_status_json(struct captures *captures);
 struct cJSON *captures_stats_json(struct captures *captures);
 struct cJSON *captures_one_json(struct captures *captures, const struct capture *capture);
 const struct config *captures_config(const struct captures *captures);
+
+/* The SAs of ESP; the captures' dataplane is told of them. */
+struct sa_keeper *captures_sa_keeper(const struct captures *captures);
 
 /* Take a new configuration's gateway and connections.  Takes `config` (malloc'ed) if 0; -EBUSY and a
  * sentence when a connection with a capture is missing from it.

@@ -17,6 +17,7 @@
 #include "control/merge.h"
 #include "control/merge_thread.h"
 #include "control/resolve.h"
+#include "control/sa_keeper.h"
 #include "control/sas.h"
 #include "control/upload.h"
 
@@ -29,7 +30,8 @@ struct captures {
 	struct config *config;
 	struct uploader *uploader;
 	struct resolver *resolver;
-	struct event *tick; // looks for ends that the merger has passed
+	struct sa_keeper *sas; // of ESP: keys, and the dataplane that is told of them
+	struct event *tick;    // looks for ends that the merger has passed
 	int state_dir_fd;
 	char run[RUN_TEXT_BYTES]; // random, new after a reboot
 	uint64_t save_due_ns;	  // CLOCK_MONOTONIC

@@ -76,6 +76,7 @@ struct cJSON *captures_status_json(struct captures *m)
 	ports = cJSON_AddArrayToObject(dataplane, "ports");
 	for (unsigned i = 0; shared != NULL && i < shared->n_ports; i++)
 		(void)cJSON_AddItemToArray(ports, port_json(&shared->ports[i]));
+	(void)cJSON_AddItemToObject(json, "esp", sa_keeper_status_json(m->sas));
 	(void)cJSON_AddItemToObject(json, "captures", captures_list_json(m));
 	return json;
 }

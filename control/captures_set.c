@@ -267,6 +267,7 @@ static void on_up(void *ctx)
 	log_info("The dataplane is connected: %u workers, %u ports.", n,
 		 dp_client_shared(m->dp)->n_ports);
 	captures_want_set(m);
+	sa_keeper_up(m->sas, m->dp);
 }
 
 /* Merge to the end of what may be merged, commits included; not after late_ns. */
@@ -369,6 +370,7 @@ static void on_down(void *ctx)
 			if (m->slots[slot] != NULL)
 				close_books(m, m->slots[slot]);
 	}
+	sa_keeper_down(m->sas);
 	merge_close(m->merger);
 	m->merger = NULL;
 	m->merge_thread = NULL;
@@ -405,12 +407,24 @@ void captures_check_ends(struct captures *m)
 		send_set(m);
 }
 
+static void on_sas_applied(void *ctx, uint64_t generation)
+{
+	sa_keeper_applied(((struct captures *)ctx)->sas, generation);
+}
+
+static void on_sas_refused(void *ctx, uint64_t generation, const char *why)
+{
+	sa_keeper_refused(((struct captures *)ctx)->sas, generation, why);
+}
+
 int captures_connect(struct captures *m, struct error *err)
 {
 	const struct dp_events events = {.up = on_up,
 					 .down = on_down,
 					 .applied = on_applied,
 					 .refused = on_refused,
+					 .sas_applied = on_sas_applied,
+					 .sas_refused = on_sas_refused,
 					 .ctx = m};
 
 	m->dp = dp_client_open(m->base, m->config->dataplane.socket, &events);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "control/sa_address.h"
 #include "filters/json_place.h"
 #include "filters/sa_set.h"
 
@@ -24,6 +25,12 @@ static int fails(const struct words *w, const char *why, const char *what)
 {
 	(void)snprintf(w->fault, ESP_DIRECTIVE_FAULT_MAX, why, what);
 	return -EINVAL;
+}
+
+/* A word as a sentence may show it: somebody may have put a key there. */
+static const char *shown(const char *word)
+{
+	return sa_text_is_no_key(word) ? word : "...";
 }
 
 static size_t count_blanks(const char *text, size_t len)
@@ -114,14 +121,14 @@ static int set_mode(const struct words *w, const char *value, struct esp_directi
 			return 0;
 		}
 	}
-	return fails(w, "the mode \"%s\" is none of tunnel, transport and any", value);
+	return fails(w, "the mode \"%s\" is none of tunnel, transport and any", shown(value));
 }
 
 static int set_esn(const struct words *w, const char *value, struct esp_directive *out)
 {
 	out->is_esn = strcmp(value, "yes") == 0;
 	out->has_esn = out->is_esn || strcmp(value, "no") == 0;
-	return out->has_esn ? 0 : fails(w, "esn is yes or no, not \"%s\"", value);
+	return out->has_esn ? 0 : fails(w, "esn is yes or no, not \"%s\"", shown(value));
 }
 
 static int set_connection(const struct words *w, const char *value, struct esp_directive *out)
@@ -151,7 +158,7 @@ static int set(const struct words *w, const char *key, const char *value, struct
 		return setters[i](w, value, out);
 	}
 	(void)snprintf(w->fault, ESP_DIRECTIVE_FAULT_MAX,
-		       "the directive has no word \"%s\"; the nearest it has is \"%s\"", key,
+		       "the directive has no word \"%s\"; the nearest it has is \"%s\"", shown(key),
 		       json_nearest(key, keys, 3));
 	return -EINVAL;
 }
@@ -176,7 +183,7 @@ int esp_directive_parse(const char *text, size_t len, struct esp_directive *out,
 			rc = fails(&w,
 				   "\"%s\" is not followed by = and a value; write "
 				   "connection=NAME, mode=tunnel|transport or esn=yes|no",
-				   key);
+				   shown(key));
 		if (rc != 0)
 			return rc;
 		w.at++;

@@ -7,6 +7,7 @@
  */
 #include "control/esp_names.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,7 +59,10 @@ static const struct esp_auth_name auth_names[] = {
 enum {
 	N_CIPHER_NAMES = sizeof(cipher_names) / sizeof(cipher_names[0]),
 	N_AUTH_NAMES = sizeof(auth_names) / sizeof(auth_names[0]),
+	NAME_BYTES_MAX = 64,
 };
+
+static_assert(N_AUTH_NAMES <= (unsigned)N_CIPHER_NAMES, "nearest() has room for these");
 
 const struct esp_cipher_name *esp_cipher_name_at(unsigned i)
 {
@@ -86,22 +90,43 @@ const struct esp_auth_name *esp_auth_find(const char *name)
 	return NULL;
 }
 
+/* How much of a name stands in front of the brackets. */
+static int name_length(const char *name)
+{
+	const char *bracket = strstr(name, " [");
+
+	return (int)(bracket != NULL ? (size_t)(bracket - name) : strlen(name));
+}
+
+/* Without the brackets, in which every name differs from what people write.  names[i] is at offset 0 of
+ * each row.
+ */
+static const char *nearest(const char *name, const void *rows, size_t row_bytes, unsigned n)
+{
+	char bare[N_CIPHER_NAMES][NAME_BYTES_MAX], wanted[NAME_BYTES_MAX];
+	const char *known[N_CIPHER_NAMES], *best, *names[N_CIPHER_NAMES];
+	unsigned at = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		memcpy(&names[i], (const char *)rows + i * row_bytes, sizeof(names[i]));
+		(void)snprintf(bare[i], sizeof(bare[i]), "%.*s", name_length(names[i]), names[i]);
+		known[i] = bare[i];
+	}
+	(void)snprintf(wanted, sizeof(wanted), "%.*s", name_length(name), name);
+	best = json_nearest(wanted, known, n);
+	while (known[at] != best)
+		at++;
+	return names[at];
+}
+
 const char *esp_cipher_nearest(const char *name)
 {
-	const char *known[N_CIPHER_NAMES];
-
-	for (unsigned i = 0; i < N_CIPHER_NAMES; i++)
-		known[i] = cipher_names[i].name;
-	return json_nearest(name, known, N_CIPHER_NAMES);
+	return nearest(name, cipher_names, sizeof(cipher_names[0]), N_CIPHER_NAMES);
 }
 
 const char *esp_auth_nearest(const char *name)
 {
-	const char *known[N_AUTH_NAMES];
-
-	for (unsigned i = 0; i < N_AUTH_NAMES; i++)
-		known[i] = auth_names[i].name;
-	return json_nearest(name, known, N_AUTH_NAMES);
+	return nearest(name, auth_names, sizeof(auth_names[0]), N_AUTH_NAMES);
 }
 
 char *esp_cipher_keys_text(enum esp_cipher cipher, char text[ESP_KEYS_TEXT_MAX])
@@ -125,4 +150,11 @@ char *esp_cipher_keys_text(enum esp_cipher cipher, char text[ESP_KEYS_TEXT_MAX])
 			       info->salt_bytes);
 	}
 	return text;
+}
+
+void esp_algorithm_text(const char *cipher, const char *auth, char text[ESP_ALGORITHM_TEXT_MAX])
+{
+	(void)snprintf(text, ESP_ALGORITHM_TEXT_MAX, "%.*s%s%.*s", name_length(cipher), cipher,
+		       auth != NULL ? ", " : "", auth != NULL ? name_length(auth) : 0,
+		       auth != NULL ? auth : "");
 }

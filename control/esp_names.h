@@ -15,7 +15,7 @@
 
 #include "filters/esp_algorithm.h"
 
-enum { ESP_KEYS_TEXT_MAX = 64 };
+enum { ESP_KEYS_TEXT_MAX = 64, ESP_ALGORITHM_TEXT_MAX = 64 };
 
 struct esp_cipher_name {
 	const char *name;
@@ -38,6 +38,11 @@ const struct esp_auth_name *esp_auth_find(const char *name);
 /* The known name that is nearest to it. */
 const char *esp_cipher_nearest(const char *name);
 const char *esp_auth_nearest(const char *name);
+
+/* "AES-CBC, HMAC-SHA-256-128": the names without the brackets with their sources, for people.  auth NULL:
+ * there is none.
+ */
+void esp_algorithm_text(const char *cipher, const char *auth, char text[ESP_ALGORITHM_TEXT_MAX]);
 
 /* All names, in order; NULL behind the last. */
 const struct esp_cipher_name *esp_cipher_name_at(unsigned i);

@@ -39,7 +39,9 @@ enum column {
 
 _Static_assert(UAT_FIELDS_MAX == ESN_HIGH + 1, "a line has no more fields than there are columns");
 
-enum { SHOWN_BYTES_MAX = 64, SHOWN_TEXT_MAX = 4 * SHOWN_BYTES_MAX + 4, FAULT_TEXT_MAX = 800 };
+enum { SHOWN_TEXT_MAX = 4 * 46 + 4, FAULT_TEXT_MAX = 800 };
+
+_Static_assert((int)ESP_ALGORITHM_TEXT_MAX == (int)ALGORITHM_TEXT_MAX, "one text");
 
 struct parse {
 	const char *name;
@@ -72,20 +74,25 @@ static const struct uat_field *field_at(const struct parse *p, enum column colum
 	return &p->record->fields[column];
 }
 
-/* A field that is no key, as a sentence may show it on a terminal: cut, all but ASCII escaped. */
+/* A field as a sentence may show it on a terminal, a blank and quotes with it: ASCII only.  Nothing of it if it
+ * may be a key that stands in the wrong column.
+ */
 static const char *shown(const struct uat_field *field, char text[SHOWN_TEXT_MAX])
 {
 	size_t at = 0;
 
-	for (uint32_t i = 0; i < field->n && i < SHOWN_BYTES_MAX; i++) {
+	text[0] = '\0';
+	if (!sa_text_is_no_key(field->text))
+		return text;
+	at += (size_t)snprintf(text, SHOWN_TEXT_MAX, " \"");
+	for (uint32_t i = 0; i < field->n; i++) {
 		unsigned char c = (unsigned char)field->text[i];
 		bool is_plain = c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 
 		at += (size_t)snprintf(text + at, SHOWN_TEXT_MAX - at, is_plain ? "%c" : "\\x%02x",
 				       c);
 	}
-	(void)snprintf(text + at, SHOWN_TEXT_MAX - at, "%s",
-		       field->n > SHOWN_BYTES_MAX ? "..." : "");
+	(void)snprintf(text + at, SHOWN_TEXT_MAX - at, "\"");
 	return text;
 }
 
@@ -101,7 +108,7 @@ static int read_addresses(struct parse *p, struct sa_record *record)
 
 	if (!is_v6 && strcmp(protocol->text, "IPv4") != 0)
 		return fault(p, protocol->column,
-			     "the protocol \"%s\" is neither IPv4 nor IPv6, in this spelling",
+			     "the protocol%s is neither IPv4 nor IPv6, in this spelling",
 			     shown(protocol, text));
 	for (unsigned i = 0; i < 2; i++) {
 		const struct uat_field *field = field_at(p, i == 0 ? SOURCE : DESTINATION);
@@ -110,7 +117,7 @@ static int read_addresses(struct parse *p, struct sa_record *record)
 
 		if (sa_address_parse(field->text, is_v6 ? 6 : 4, addresses[i], &why, &at) != 0)
 			return fault(p, field->columns[at],
-				     "the %s address \"%s\" is not understood: %s", names[i],
+				     "the %s address%s is not understood: %s", names[i],
 				     shown(field, text), why);
 	}
 	return 0;
@@ -125,8 +132,8 @@ static int read_spi(struct parse *p, struct sa_record *record)
 
 	if (sa_spi_parse(field->text, &record->spi, &record->spi_mask, &why, &at) == 0)
 		return 0;
-	return fault(p, field->columns[at], "the SPI \"%s\" is not understood: %s",
-		     shown(field, text), why);
+	return fault(p, field->columns[at], "the SPI%s is not understood: %s", shown(field, text),
+		     why);
 }
 
 /* ---- Keys ---- */
@@ -203,24 +210,6 @@ static int read_authentication_key(struct parse *p, const struct esp_auth_name *
 
 /* ---- Algorithms ---- */
 
-/* The name without what stands in brackets behind it. */
-static int name_length(const char *name)
-{
-	const char *bracket = strstr(name, " [");
-
-	return (int)(bracket != NULL ? (size_t)(bracket - name) : strlen(name));
-}
-
-static void name_algorithms(struct sa_item *item, const char *cipher, const char *auth)
-{
-	if (item->record.auth == ESP_AUTH_NONE)
-		(void)snprintf(item->algorithm, sizeof(item->algorithm), "%.*s",
-			       name_length(cipher), cipher);
-	else
-		(void)snprintf(item->algorithm, sizeof(item->algorithm), "%.*s, %.*s",
-			       name_length(cipher), cipher, name_length(auth), auth);
-}
-
 /* The ICV of an AEAD: its name says it, or, of the old "AES-GCM [RFC4106]", the authentication does. */
 static int read_aead(struct parse *p, const struct esp_cipher_name *cipher,
 		     const struct esp_auth_name *auth, struct sa_record *record)
@@ -263,19 +252,19 @@ static int read_algorithms(struct parse *p, struct sa_item *item)
 
 	if (cipher == NULL)
 		return fault(p, encryption->column,
-			     "the encryption \"%s\" is not known; the nearest known one is \"%s\"",
+			     "the encryption%s is not known; the nearest known one is \"%s\"",
 			     shown(encryption, text), esp_cipher_nearest(encryption->text));
 	if (auth == NULL)
-		return fault(
-			p, authentication->column,
-			"the authentication \"%s\" is not known; the nearest known one is \"%s\"",
-			shown(authentication, text), esp_auth_nearest(authentication->text));
+		return fault(p, authentication->column,
+			     "the authentication%s is not known; the nearest known one is \"%s\"",
+			     shown(authentication, text), esp_auth_nearest(authentication->text));
 	item->record.cipher = cipher->cipher;
 	if (esp_is_aead(cipher->cipher))
 		rc = read_aead(p, cipher, auth, &item->record);
 	else if (cipher->cipher != ESP_UNSUPPORTED)
 		rc = read_two(p, cipher, auth, &item->record);
-	name_algorithms(item, cipher->name, auth->name);
+	esp_algorithm_text(cipher->name, item->record.auth != ESP_AUTH_NONE ? auth->name : NULL,
+			   item->algorithm);
 	return rc;
 }
 
@@ -294,14 +283,14 @@ static int read_sequence(struct parse *p, struct sa_record *record)
 		record->flags |= SA_ESN;
 	else if (p->record->n > SEQUENCE && field->n > 0 && strcmp(field->text, "32-bit") != 0)
 		return fault(p, field->column,
-			     "the length of sequence numbers \"%s\" is neither 32-bit nor 64-bit",
+			     "the length of sequence numbers%s is neither 32-bit nor 64-bit",
 			     shown(field, text));
 	if (p->record->n <= ESN_HIGH || high->n == 0)
 		return 0;
 	if (sa_spi_parse(high->text, &record->esn_high, &mask, &why, &at) != 0 ||
 	    mask != UINT32_MAX)
 		return fault(p, high->column,
-			     "the high half of sequence numbers \"%s\" is no number of 32 bits",
+			     "the high half of sequence numbers%s is no number of 32 bits",
 			     shown(high, text));
 	return 0;
 }

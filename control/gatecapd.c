@@ -1,7 +1,7 @@
 /* gatecapd.c - the control daemon's main: arguments, configuration, event loop, signals.
  *
  * Only this file exits.  SIGTERM and SIGINT end it cleanly: what runs goes on when it is started again.
- * SIGHUP reads gateway and connections again.
+ * SIGHUP reads gateway, connections and keys again.
  */
 #include <cjson/cJSON.h>
 #include <event2/event.h>
@@ -20,6 +20,7 @@
 #include "filters/log.h"
 #include "control/loop_post.h"
 #include "control/privilege.h"
+#include "control/sa_keeper.h"
 #include "control/secret.h"
 #include "control/syscalls.h"
 
@@ -43,7 +44,7 @@ static const char usage[] =
 	"  --print-dataplane-args  print the arguments of gatecap-dataplane, one a line, and end\n"
 	"  --help, --version\n"
 	"\n"
-	"Signals: SIGTERM ends cleanly, SIGHUP reads gateway and connections again.\n"
+	"Signals: SIGTERM ends cleanly, SIGHUP reads gateway, connections and SAs again.\n"
 	"Example: gatecapd --config /etc/gatecap/gatecap.json --check-config\n";
 
 static int parse_args(int argc, char **argv, const char **config, enum action *action)
@@ -153,6 +154,7 @@ static void on_hup(evutil_socket_t signal, short what, void *ctx)
 		log_info("The configuration was read again: %u connections.",
 			 config->n_connections);
 	}
+	sa_keeper_reload(captures_sa_keeper(d->captures));
 }
 
 static int open_http(struct daemon *d, const struct config *config, struct error *err)

@@ -19,7 +19,10 @@
 
 #include "control/secret.h"
 
-enum { LOCKED_BYTES = 16 << 20 };
+/* 16,384 SAs in a list, once more while a file is read, the file's text, and the set that goes to the
+ * dataplane: 7 + 7 + 16 + 4 MiB at the worst.
+ */
+enum { LOCKED_BYTES = 64 << 20 };
 
 static const struct passwd *find_user(const struct config *config, struct error *err)
 {

@@ -14,7 +14,7 @@
 
 #include "filters/hex.h"
 
-enum { GROUPS = 8, SPI_DIGITS = 8 };
+enum { GROUPS = 8, SPI_DIGITS = 8, SHORTER_THAN_KEYS = 12 };
 
 struct cursor {
 	const char *text;
@@ -60,6 +60,8 @@ static bool cut_mask(struct cursor *c, unsigned bits, struct sa_address *out)
 
 static bool take_v4(struct cursor *c, struct sa_address *out)
 {
+	if (strchr(c->text, ':') != NULL)
+		return fails(c, "it is an IPv6 address, where one of IPv4 is expected");
 	for (unsigned i = 0; i < 4; i++) {
 		unsigned octet;
 
@@ -140,6 +142,10 @@ static bool take_v6(struct cursor *c, struct sa_address *out)
 	uint16_t values[GROUPS], masks[GROUPS];
 	unsigned n = 0, gap = GROUPS;
 
+	if (strchr(c->text, '.') != NULL)
+		return fails(
+			c,
+			"it is an IPv4 address, where one of IPv6 in hexadecimal digits is expected");
 	if (!take_groups(c, values, masks, &n, &gap))
 		return false;
 	if (gap == GROUPS ? n != GROUPS : n == GROUPS)
@@ -243,6 +249,16 @@ int sa_spi_parse(const char *text, uint32_t *spi, uint32_t *mask, const char **w
 	*spi = value;
 	*mask = bits;
 	return 0;
+}
+
+bool sa_text_is_no_key(const char *text)
+{
+	size_t len = strlen(text);
+
+	if (len <= SHORTER_THAN_KEYS)
+		return true;
+	return len < INET6_ADDRSTRLEN && strpbrk(text, ".:") != NULL &&
+	       strspn(text, "0123456789abcdefABCDEF.:*/") == len;
 }
 
 /* ---- Back to text ---- */

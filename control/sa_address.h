@@ -10,6 +10,8 @@
 #ifndef GATECAP_CONTROL_SA_ADDRESS_H
 #define GATECAP_CONTROL_SA_ADDRESS_H
 
+#include <stdbool.h>
+
 #include "filters/sa_set.h"
 
 enum { SA_ADDRESS_TEXT_MAX = 64, SA_SPI_TEXT_MAX = 16 };
@@ -18,6 +20,11 @@ enum { SA_ADDRESS_TEXT_MAX = 64, SA_SPI_TEXT_MAX = 16 };
 int sa_address_parse(const char *text, unsigned family, struct sa_address *out, const char **why,
 		     size_t *at);
 int sa_spi_parse(const char *text, uint32_t *spi, uint32_t *mask, const char **why, size_t *at);
+
+/* May a sentence show it, though it stands in the wrong place: can it be no key?  Twelve bytes are shorter than
+ * any key; an address has nothing but its digits, and something between them.
+ */
+bool sa_text_is_no_key(const char *text);
 
 /* What the parsers read back as the same.  Give text. */
 char *sa_address_text(const struct sa_address *address, char text[SA_ADDRESS_TEXT_MAX]);

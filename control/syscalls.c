@@ -63,6 +63,9 @@ static const int reads_and_writes[] = {
 	SCMP_SYS(splice),
 	SCMP_SYS(timerfd_create),
 	SCMP_SYS(timerfd_settime),
+	SCMP_SYS(inotify_init1),
+	SCMP_SYS(inotify_add_watch),
+	SCMP_SYS(inotify_rm_watch),
 };
 
 static const int files[] = {
