@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/api_sas.h"
 #include "control/captures.h"
 #include "control/http.h"
 
@@ -398,6 +399,10 @@ static const struct http_route routes[] = {
 	{"POST", "/gatecap/v1/captures", post_captures},
 	{"POST", "/gatecap/v1/check-filter", post_check_filter},
 	{"POST", "/gatecap/v1/check-sas", post_check_sas},
+	{"GET", "/gatecap/v1/sas", api_get_sas},
+	{"POST", "/gatecap/v1/sas", api_post_sas},
+	{"DELETE", "/gatecap/v1/sas", api_delete_sas},
+	{"DELETE", "/gatecap/v1/sas/*/*", api_delete_sa},
 	{"GET", GATEWAY, get_capture},
 	{"GET", CONNECTION, get_capture},
 	{"POST", GATEWAY "/stop", post_stop},

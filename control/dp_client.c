@@ -36,7 +36,7 @@ struct dp_client {
 	struct ring_tail *tails;
 	uint64_t tails_bytes;
 	uint8_t *rings[WORKERS_MAX];
-	uint64_t generation;
+	uint64_t generation, sa_generation;
 };
 
 static void on_readable(evutil_socket_t fd, short what, void *ctx);
@@ -149,6 +149,7 @@ static void on_welcome(struct dp_client *c, const struct dp_welcome *welcome, co
 		return;
 	}
 	c->generation = welcome->generation;
+	c->sa_generation = welcome->sa_generation;
 	c->was_refused_busy = false;
 	c->events.up(c->events.ctx);
 }
@@ -161,6 +162,32 @@ static void on_busy(struct dp_client *c, const struct dp_busy *busy)
 			c->path, busy->pid);
 	c->was_refused_busy = true;
 	disconnect(c);
+}
+
+/* What became of a filter set or of SAs; false: it is no such message. */
+static bool on_answer(struct dp_client *c, void *message, size_t bytes)
+{
+	const struct dp_header *h = message;
+	const struct dp_events *e = &c->events;
+	const struct dp_applied *applied = message;
+	struct dp_refused *refused = message;
+
+	if (bytes == sizeof(*applied) && h->type == DP_APPLIED) {
+		e->applied(e->ctx, applied->generation, applied->time_ns);
+	} else if (bytes == sizeof(*applied) && h->type == DP_SAS_APPLIED) {
+		if (e->sas_applied != NULL)
+			e->sas_applied(e->ctx, applied->generation);
+	} else if (bytes == sizeof(*refused) &&
+		   (h->type == DP_REFUSED || h->type == DP_SAS_REFUSED)) {
+		refused->text[DP_TEXT_MAX - 1] = '\0';
+		if (h->type == DP_REFUSED)
+			e->refused(e->ctx, refused->generation, refused->text);
+		else if (e->sas_refused != NULL)
+			e->sas_refused(e->ctx, refused->generation, refused->text);
+	} else {
+		return false;
+	}
+	return true;
 }
 
 /* One whole message; false: it is not one. */
@@ -176,19 +203,9 @@ static bool dispatch(struct dp_client *c, void *message, size_t bytes, int n_fds
 		on_welcome(c, message, fds);
 	} else if (h->type == DP_BUSY && bytes == sizeof(struct dp_busy)) {
 		on_busy(c, message);
-	} else if (c->shared == NULL) {
-		return false; // nothing was asked for yet
-	} else if (h->type == DP_APPLIED && bytes == sizeof(struct dp_applied)) {
-		const struct dp_applied *applied = message;
-
-		c->events.applied(c->events.ctx, applied->generation, applied->time_ns);
-	} else if (h->type == DP_REFUSED && bytes == sizeof(struct dp_refused)) {
-		struct dp_refused *refused = message;
-
-		refused->text[DP_TEXT_MAX - 1] = '\0';
-		c->events.refused(c->events.ctx, refused->generation, refused->text);
 	} else {
-		return false;
+		// Before WELCOME nothing was asked for.
+		return c->shared != NULL && on_answer(c, message, bytes);
 	}
 	return true;
 }
@@ -329,6 +346,11 @@ uint64_t dp_client_generation(const struct dp_client *c)
 	return c->generation;
 }
 
+uint64_t dp_client_sa_generation(const struct dp_client *c)
+{
+	return c->sa_generation;
+}
+
 unsigned dp_client_rings(const struct dp_client *c, struct ring_reader *out)
 {
 	for (unsigned i = 0; i < c->shared->n_workers; i++)
@@ -337,7 +359,9 @@ unsigned dp_client_rings(const struct dp_client *c, struct ring_reader *out)
 	return c->shared->n_workers;
 }
 
-/* A memfd of the set that nobody can change any more, this process included. */
+/* A memfd of the set that nobody can change any more, this process included.  Never mapped: keys are in it
+ * and in the caller's memory, and nowhere else.
+ */
 static int seal_set(const void *set, size_t bytes)
 {
 	int fd = memfd_create("gatecap-set", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -352,14 +376,18 @@ static int seal_set(const void *set, size_t bytes)
 	return fd;
 }
 
-int dp_client_set(struct dp_client *c, const void *set, size_t bytes, uint64_t generation)
+static int send_set(struct dp_client *c, enum dp_type type, const void *set, size_t bytes,
+		    uint64_t generation)
 {
 	union {
 		struct cmsghdr header;
 		char space[CMSG_SPACE(sizeof(int))];
 	} control = {0};
 	struct dp_set message = {
-		.h = {DP_MAGIC, DP_VERSION, DP_SET}, .generation = generation, .bytes = bytes};
+		.h = {DP_MAGIC, DP_VERSION, (uint16_t)type},
+		.generation = generation,
+		.bytes = bytes,
+	};
 	struct iovec iov = {.iov_base = &message, .iov_len = sizeof(message)};
 	struct msghdr msg = {.msg_iov = &iov,
 			     .msg_iovlen = 1,
@@ -381,4 +409,14 @@ int dp_client_set(struct dp_client *c, const void *set, size_t bytes, uint64_t g
 	}
 	(void)close(fd);
 	return rc;
+}
+
+int dp_client_set(struct dp_client *c, const void *set, size_t bytes, uint64_t generation)
+{
+	return send_set(c, DP_SET, set, bytes, generation);
+}
+
+int dp_client_set_sas(struct dp_client *c, const void *set, size_t bytes, uint64_t generation)
+{
+	return send_set(c, DP_SAS, set, bytes, generation);
 }

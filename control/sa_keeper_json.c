@@ -1,15 +1,9 @@
 /* sa_keeper_json.c - what is shown of SAs: all but their keys. */
 #include <cJSON.h>
-#include <string.h>
 
 #include "control/capture.h"
-#include "control/sa_address.h"
+#include "control/sa_json.h"
 #include "control/sa_keeper_internal.h"
-
-static const char *const origins[SA_ORIGINS] = {
-	[SA_FROM_FILE] = "file", [SA_FROM_KERNEL] = "kernel", [SA_FROM_API] = "api"};
-static const char *const modes[] = {
-	[SA_MODE_ANY] = "any", [SA_MODE_TUNNEL] = "tunnel", [SA_MODE_TRANSPORT] = "transport"};
 
 static void add_number(cJSON *to, const char *key, uint64_t value)
 {
@@ -52,37 +46,18 @@ static void add_counters(cJSON *to, const struct sa_keeper *k, const struct sa_i
 	add_time(to, "last_seen", last_ns != 0 ? last_ns + (uint64_t)shared->wall_offset_ns : 0);
 }
 
-static unsigned key_bits(const struct sa_record *record)
-{
-	unsigned salt_bytes = esp_ciphers[record->cipher].salt_bytes;
-
-	return record->enc_key_bytes > salt_bytes ? 8 * (record->enc_key_bytes - salt_bytes) : 0;
-}
-
 static cJSON *item_json(const struct sa_keeper *k, const struct sa_item *item,
 			enum sa_origin origin)
 {
 	const struct sa_record *record = &item->record;
 	bool has_connection = record->connection_kind != SA_CONNECTION_NONE &&
 			      record->connection < k->config->n_connections;
-	char address[SA_ADDRESS_TEXT_MAX], spi[SA_SPI_TEXT_MAX];
-	cJSON *json = cJSON_CreateObject();
+	cJSON *json = sa_json_write(item, origin);
 
-	(void)cJSON_AddStringToObject(json, "spi", sa_spi_text(record->spi, record->spi_mask, spi));
-	(void)cJSON_AddStringToObject(json, "source", sa_address_text(&record->src, address));
-	(void)cJSON_AddStringToObject(json, "destination", sa_address_text(&record->dst, address));
-	(void)cJSON_AddStringToObject(json, "encryption", esp_ciphers[record->cipher].name);
-	add_number(json, "key_bits", key_bits(record));
-	(void)cJSON_AddStringToObject(json, "authentication", esp_auths[record->auth].name);
-	add_number(json, "icv_bytes", record->icv_bytes);
-	add_text_or_null(json, "algorithm", item->algorithm);
-	(void)cJSON_AddStringToObject(json, "mode", modes[record->mode]);
-	(void)cJSON_AddBoolToObject(json, "esn", (record->flags & SA_ESN) != 0);
+	// Not the one that was asked for, but the one that it has.
+	cJSON_DeleteItemFromObjectCaseSensitive(json, "connection");
 	add_text_or_null(json, "connection",
 			 has_connection ? k->config->connections[record->connection].name : NULL);
-	(void)cJSON_AddStringToObject(json, "origin", origins[origin]);
-	if (item->line != 0)
-		add_number(json, "line", item->line);
 	add_counters(json, k, item);
 	return json;
 }

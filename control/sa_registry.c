@@ -303,13 +303,36 @@ static bool has_same(const struct sa_list *list, const uint32_t *places, const s
 	return false;
 }
 
+/* Of the same SA twice in a list nobody can say which is meant. */
+static int check_twins(const struct sa_list *list, const uint32_t *places, struct error *err)
+{
+	for (uint32_t i = 0; i < list->n; i++) {
+		const struct sa_item *item = &list->items[places[i]];
+
+		for (uint32_t j = i + 1; j < list->n; j++) {
+			const struct sa_item *next = &list->items[places[j]];
+
+			if (slot_order(&item->record, &next->record) != 0)
+				break;
+			if (!sa_item_is_same_sa(item, next))
+				continue;
+			error_set(err,
+				  "SPI 0x%08x is given twice for the same addresses, as SA %u and "
+				  "SA %u of the list: leave one out.",
+				  item->record.spi, places[i], places[j]);
+			return -EEXIST;
+		}
+	}
+	return 0;
+}
+
 int sa_registry_put_all(struct sa_registry *r, enum sa_origin origin, struct sa_list *list,
 			struct error *err)
 {
 	const struct sa_list *old = &r->sources[origin].list;
 	uint32_t *places = sorted(list);
 	struct sa_list all = {0};
-	int rc = places != NULL ? 0 : -ENOMEM;
+	int rc = places != NULL ? check_twins(list, places, err) : -ENOMEM;
 
 	for (uint32_t i = 0; rc == 0 && i < old->n; i++)
 		if (!has_same(list, places, &old->items[i]))
@@ -322,7 +345,7 @@ int sa_registry_put_all(struct sa_registry *r, enum sa_origin origin, struct sa_
 	} else if (rc == -E2BIG) {
 		rc = check_room(r, origin, old->n + list->n, 0, err);
 		assert(rc != 0);
-	} else {
+	} else if (rc != -EEXIST) {
 		rc = out_of_memory(err);
 	}
 	sa_list_fini(&all);

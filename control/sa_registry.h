@@ -31,7 +31,9 @@ void sa_registry_close(struct sa_registry *registry);
 int sa_registry_replace(struct sa_registry *registry, enum sa_origin origin, struct sa_list *list,
 			struct error *err);
 
-/* Add or replace each (sa_item_is_same_sa) of a list, all or none; otherwise as sa_registry_replace(). */
+/* Add or replace each (sa_item_is_same_sa) of a list, all or none; otherwise as sa_registry_replace().
+ * -EEXIST and a sentence: the list has the same SA twice.
+ */
 int sa_registry_put_all(struct sa_registry *registry, enum sa_origin origin, struct sa_list *list,
 			struct error *err);
 

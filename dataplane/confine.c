@@ -129,6 +129,7 @@ static const int allowed[] = {
 	SCMP_SYS(munmap),
 	SCMP_SYS(mremap),
 	SCMP_SYS(madvise),
+	SCMP_SYS(mlock2), // keys: locked_memory.c
 	SCMP_SYS(brk),
 	SCMP_SYS(futex),
 	SCMP_SYS(sched_yield),

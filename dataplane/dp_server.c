@@ -23,10 +23,16 @@
 #include "filters/log.h"
 #include "dataplane/dp_proto.h"
 #include "dataplane/dp_socket.h"
+#include "dataplane/locked_memory.h"
+#include "dataplane/sa_table.h"
 #include "filters/filter_set.h"
 #include "filters/matcher.h"
+#include "filters/sa_set.h"
 
-enum { PLAY_AHEAD_NS = 2 * 1000 * 1000 };
+enum {
+	PLAY_AHEAD_NS = 2 * 1000 * 1000,
+	SAS_BYTES_MAX = sizeof(struct sa_set_header) + SA_MAX * sizeof(struct sa_record),
+};
 
 struct client {
 	int fd; // -1: free
@@ -42,6 +48,8 @@ struct dp_server {
 	const struct client *control; // the one that said HELLO, or NULL
 	struct matcher *matcher;      // in use
 	uint64_t generation;
+	struct sa_table *sas; // in use, or NULL
+	uint64_t sa_generation;
 };
 
 int dp_server_open(struct dp_server **out, const struct dp_server_parts *parts, struct error *err)
@@ -87,6 +95,7 @@ void dp_server_close(struct dp_server *server)
 	close(server->listener);
 	(void)unlink(server->parts.args->socket);
 	matcher_close(server->matcher);
+	sa_table_close(server->sas);
 	free(server);
 }
 
@@ -157,6 +166,7 @@ static bool serve_hello(struct dp_server *server, struct client *client)
 		.shared_bytes = share->shared_bytes,
 		.tails_bytes = share->tails_bytes,
 		.generation = server->generation,
+		.sa_generation = server->sa_generation,
 	};
 
 	if (server->control != NULL && server->control != client) {
@@ -172,45 +182,91 @@ static bool serve_hello(struct dp_server *server, struct client *client)
 	return true;
 }
 
-/* ---- SET ---- */
+/* ---- sets of both kinds ---- */
 
-/* Copy a sealed memfd to private memory.  Gives it, or NULL and a sentence. */
-static void *copy_set(int fd, uint64_t bytes, struct error *err)
+/* Is the set later than the one in use, and in a sealed memfd of its size?  Else a sentence. */
+static bool may_come(const struct dp_set *set, int fd, uint64_t generation, uint64_t bytes_max,
+		     struct error *err)
 {
 	const int wanted = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW;
 	int seals = fcntl(fd, F_GET_SEALS);
 	struct stat st;
-	uint8_t *mem;
-	uint64_t n = 0;
 
+	if (set->generation <= generation) {
+		error_set(err, "Generation %llu is not greater than %llu, which is in use.",
+			  (unsigned long long)set->generation, (unsigned long long)generation);
+		return false;
+	}
 	if (seals < 0 || (seals & wanted) != wanted) {
 		error_set(err, "The set is not in a memfd sealed WRITE, SHRINK and GROW.");
-		return NULL;
+		return false;
 	}
-	if (fstat(fd, &st) != 0 || bytes == 0 || bytes > DP_SET_BYTES_MAX ||
-	    (uint64_t)st.st_size != bytes) {
+	if (fstat(fd, &st) != 0 || set->bytes == 0 || set->bytes > bytes_max ||
+	    (uint64_t)st.st_size != set->bytes) {
 		error_set(err,
-			  "The set says %llu bytes and its memfd has %lld; at most %d are taken.",
-			  (unsigned long long)bytes, (long long)st.st_size, DP_SET_BYTES_MAX);
-		return NULL;
+			  "The set says %llu bytes and its memfd has %lld; at most %llu are taken.",
+			  (unsigned long long)set->bytes, (long long)st.st_size,
+			  (unsigned long long)bytes_max);
+		return false;
 	}
-	mem = malloc(bytes);
-	while (mem != NULL && n < bytes) {
+	return true;
+}
+
+/* Copy a memfd to `mem` (NULL: memory was short).  False: a sentence. */
+static bool read_set(int fd, uint8_t *mem, uint64_t bytes, struct error *err)
+{
+	if (mem == NULL) {
+		error_set(err, "Memory is short for a set of %llu bytes.",
+			  (unsigned long long)bytes);
+		return false;
+	}
+	for (uint64_t n = 0; n < bytes;) {
 		ssize_t got = pread(fd, mem + n, bytes - n, (off_t)n);
 
 		if (got <= 0) {
 			error_set(err, "The set cannot be read: %s.",
 				  strerror(got < 0 ? errno : EIO));
-			free(mem);
-			return NULL;
+			return false;
 		}
 		n += (uint64_t)got;
 	}
-	if (mem == NULL)
-		error_set(err, "Memory is short for a set of %llu bytes.",
-			  (unsigned long long)bytes);
-	return mem;
+	return true;
 }
+
+/* What its message says; else a sentence. */
+static bool is_generation(const struct dp_set *set, uint64_t generation, struct error *err)
+{
+	if (generation == set->generation)
+		return true;
+	error_set(err, "The set says generation %llu and its message %llu.",
+		  (unsigned long long)generation, (unsigned long long)set->generation);
+	return false;
+}
+
+static bool refuse(struct client *client, const struct dp_set *set, const struct error *why)
+{
+	bool is_sas = set->h.type == DP_SAS;
+	struct dp_refused refused = {.h = header(is_sas ? DP_SAS_REFUSED : DP_REFUSED),
+				     .generation = set->generation};
+
+	(void)snprintf(refused.text, sizeof(refused.text), "%.*s", DP_TEXT_MAX - 1, why->text);
+	log_warning("%s %llu is refused: %s", is_sas ? "SA set" : "Set",
+		    (unsigned long long)set->generation, why->text);
+	return dp_socket_send(client->fd, &refused, sizeof(refused), NULL, 0) == 0;
+}
+
+/* A set that was published is not in use.  Gives -ETIMEDOUT and a sentence: the process has to end. */
+static int timed_out(const struct dp_set *set, struct error *err)
+{
+	error_set(err,
+		  "A worker did not take over %s %llu within %d ms; the process ends and has to be "
+		  "started anew.",
+		  set->h.type == DP_SAS ? "SA set" : "set", (unsigned long long)set->generation,
+		  LOOP_DEAD_MS);
+	return -ETIMEDOUT;
+}
+
+/* ---- SET ---- */
 
 /* Check and compile.  Gives a matcher, or NULL and a sentence. */
 static struct matcher *compile_set(const struct dp_server *server, const struct dp_set *set, int fd,
@@ -220,35 +276,17 @@ static struct matcher *compile_set(const struct dp_server *server, const struct 
 	struct filter_set checked;
 	void *mem;
 
-	if (set->generation <= server->generation) {
-		error_set(err, "Generation %llu is not greater than %llu, which is in use.",
-			  (unsigned long long)set->generation,
-			  (unsigned long long)server->generation);
+	if (!may_come(set, fd, server->generation, DP_SET_BYTES_MAX, err))
 		return NULL;
-	}
-	mem = copy_set(fd, set->bytes, err);
-	if (mem == NULL)
-		return NULL;
-	if (filter_set_check(mem, set->bytes, &checked, err) == 0) {
-		if (checked.header->generation == set->generation)
+	mem = malloc(set->bytes);
+	if (read_set(fd, mem, set->bytes, err) &&
+	    filter_set_check(mem, set->bytes, &checked, err) == 0) {
+		if (is_generation(set, checked.header->generation, err))
 			matcher = matcher_open(&checked, err);
-		else
-			error_set(err, "The set says generation %llu and its message %llu.",
-				  (unsigned long long)checked.header->generation,
-				  (unsigned long long)set->generation);
 		*has_captures = checked.header->n_captures > 0;
 	}
 	free(mem);
 	return matcher;
-}
-
-static bool refuse(struct client *client, const struct dp_set *set, const struct error *why)
-{
-	struct dp_refused refused = {.h = header(DP_REFUSED), .generation = set->generation};
-
-	(void)snprintf(refused.text, sizeof(refused.text), "%.*s", DP_TEXT_MAX - 1, why->text);
-	log_warning("Set %llu is refused: %s", (unsigned long long)set->generation, why->text);
-	return dp_socket_send(client->fd, &refused, sizeof(refused), NULL, 0) == 0;
 }
 
 /* 0, or -errno and a sentence: the process has to end.  *keep: whether the connection stays. */
@@ -264,20 +302,61 @@ static int serve_set(struct dp_server *server, struct client *client, const stru
 		*keep = refuse(client, set, &why);
 		return 0;
 	}
-	if (loop_publish(server->parts.loop, matcher) != 0) {
-		error_set(
-			err,
-			"A worker did not take over set %llu within %d ms; the process ends and has "
-			"to be started anew.",
-			(unsigned long long)set->generation, LOOP_DEAD_MS);
-		return -ETIMEDOUT;
-	}
+	if (loop_publish(server->parts.loop, matcher) != 0)
+		return timed_out(set, err);
 	matcher_close(server->matcher);
 	server->matcher = matcher;
 	server->generation = set->generation;
 	rx_read_ports(server->parts.rx, server->parts.share->header->ports);
 	applied.time_ns = clock_now_ns(server->parts.clock);
 	rx_play(server->parts.rx, has_captures, applied.time_ns + PLAY_AHEAD_NS);
+	*keep = dp_socket_send(client->fd, &applied, sizeof(applied), NULL, 0) == 0;
+	return 0;
+}
+
+/* ---- SAS ---- */
+
+/* Check and compile.  Gives a table, or NULL and a sentence. */
+static struct sa_table *compile_sas(const struct dp_server *server, const struct dp_set *set,
+				    int fd, struct error *err)
+{
+	struct sa_table *sas = NULL;
+	struct sa_set checked;
+	void *mem;
+
+	if (!may_come(set, fd, server->sa_generation, SAS_BYTES_MAX, err))
+		return NULL;
+	mem = locked_alloc(set->bytes);
+	if (read_set(fd, mem, set->bytes, err) &&
+	    sa_set_check(mem, set->bytes, &checked, err) == 0 &&
+	    is_generation(set, checked.header->generation, err))
+		sas = sa_table_open(&checked, err);
+	locked_free(mem, set->bytes);
+	return sas;
+}
+
+/* As serve_set(). */
+static int serve_sas(struct dp_server *server, struct client *client, const struct dp_set *set,
+		     int fd, bool *keep, struct error *err)
+{
+	struct dp_applied applied = {.h = header(DP_SAS_APPLIED), .generation = set->generation};
+	struct error why = {0};
+	struct sa_table *sas = compile_sas(server, set, fd, &why);
+
+	if (sas == NULL) {
+		*keep = refuse(client, set, &why);
+		return 0;
+	}
+	if (loop_publish_sas(server->parts.loop, sas) != 0)
+		return timed_out(set, err);
+	sa_table_close(server->sas);
+	server->sas = sas;
+	server->sa_generation = set->generation;
+	if (locked_missing() > 0)
+		log_warning("%zu bytes with keys of %u SAs could not be locked and may be swapped "
+			    "out: the limit of locked memory (RLIMIT_MEMLOCK) is too low.",
+			    locked_missing(), sa_table_n(sas));
+	applied.time_ns = clock_now_ns(server->parts.clock);
 	*keep = dp_socket_send(client->fd, &applied, sizeof(applied), NULL, 0) == 0;
 	return 0;
 }
@@ -303,6 +382,8 @@ static int serve_message(struct dp_server *server, struct client *client, const 
 	}
 	if (m->h.type == DP_SET && n == sizeof(m->set) && n_fds == 1 && server->control == client)
 		return serve_set(server, client, &m->set, fds[0], keep, err);
+	if (m->h.type == DP_SAS && n == sizeof(m->set) && n_fds == 1 && server->control == client)
+		return serve_sas(server, client, &m->set, fds[0], keep, err);
 	return 0;
 }
 

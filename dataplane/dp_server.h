@@ -4,8 +4,9 @@
  * Threads: the main thread only.
  * Trust:   every peer is hostile until SO_PEERCRED says root or --control-uid, and its messages are
  *          hostile after that: a wrong one closes the connection, a set that does not hold is REFUSED.
- *          A set is copied to private memory before it is looked at.
- * Blocking: nothing waits for a peer; a SET waits for the workers, at most LOOP_DEAD_MS.  What a
+ *          A set is copied to private memory before it is looked at; one of SAs to locked memory, which
+ *          is wiped when the keys are expanded.
+ * Blocking: nothing waits for a peer; a SET or SAS waits for the workers, at most LOOP_DEAD_MS.  What a
  *          descriptor that came with a message does when it is closed is bounded by main.c.
  * Control gone: the filters stay in force, the rings fill and then drop (counted).  The next control
  *          process gets the same descriptors.
@@ -42,7 +43,7 @@ struct dp_server_parts {
 /* Listen.  Gives *out, or -errno and a sentence.  Borrows the parts for life. */
 int dp_server_open(struct dp_server **out, const struct dp_server_parts *parts, struct error *err);
 
-/* After the workers have stopped: frees the matcher in use. */
+/* After the workers have stopped: frees the matcher and the SAs in use. */
 void dp_server_close(struct dp_server *server);
 
 /* Fill in what to wait for; returns how many. */

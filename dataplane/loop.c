@@ -195,23 +195,24 @@ bool loop_is_stopped(const struct loop *loop)
 	return true;
 }
 
-static bool all_use(const struct loop *loop, uint64_t generation)
+typedef uint64_t generation_in_use(const struct worker *worker);
+
+static bool all_use(const struct loop *loop, generation_in_use *in_use, uint64_t generation)
 {
 	for (unsigned i = 0; i < loop->n_workers; i++)
-		if (worker_generation(loop->threads[i].worker) != generation)
+		if (in_use(loop->threads[i].worker) != generation)
 			return false;
 	return true;
 }
 
-int loop_publish(struct loop *loop, const struct matcher *matcher)
+static int wait_until_all_use(const struct loop *loop, generation_in_use *in_use,
+			      uint64_t generation)
 {
 	const struct timespec wait = {.tv_nsec = WAIT_NS};
 	struct timespec start, now;
 
-	for (unsigned i = 0; i < loop->n_workers; i++)
-		worker_publish(loop->threads[i].worker, matcher);
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	while (!all_use(loop, matcher_generation(matcher))) {
+	while (!all_use(loop, in_use, generation)) {
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, NULL);
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if ((now.tv_sec - start.tv_sec) * 1000 + (now.tv_nsec - start.tv_nsec) / 1000000 >
@@ -219,6 +220,20 @@ int loop_publish(struct loop *loop, const struct matcher *matcher)
 			return -ETIMEDOUT;
 	}
 	return 0;
+}
+
+int loop_publish(struct loop *loop, const struct matcher *matcher)
+{
+	for (unsigned i = 0; i < loop->n_workers; i++)
+		worker_publish(loop->threads[i].worker, matcher);
+	return wait_until_all_use(loop, worker_generation, matcher_generation(matcher));
+}
+
+int loop_publish_sas(struct loop *loop, const struct sa_table *sas)
+{
+	for (unsigned i = 0; i < loop->n_workers; i++)
+		worker_publish_sas(loop->threads[i].worker, sas);
+	return wait_until_all_use(loop, worker_sa_generation, sa_table_generation(sas));
 }
 
 int loop_watch(struct loop *loop, unsigned tick_ms, struct error *err)

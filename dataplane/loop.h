@@ -17,6 +17,7 @@
 #include "dataplane/args.h"
 #include "dataplane/clock.h"
 #include "dataplane/rx.h"
+#include "dataplane/sa_table.h"
 #include "dataplane/share.h"
 #include "filters/error.h"
 #include "filters/matcher.h"
@@ -45,6 +46,9 @@ bool loop_is_stopped(const struct loop *loop);
  * more.  -ETIMEDOUT: a worker did not come within LOOP_DEAD_MS; neither matcher may be freed.
  */
 int loop_publish(struct loop *loop, const struct matcher *matcher);
+
+/* The same for SAs. */
+int loop_publish_sas(struct loop *loop, const struct sa_table *sas);
 
 /* Call every tick_ms or so.  0, or -EDEADLK and a sentence: a worker stands still and cannot be
  * restarted without harm, so the process has to end.

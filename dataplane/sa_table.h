@@ -2,6 +2,7 @@
  *
  * A keyed hash of (SPI, destination) for SAs whose both are whole; behind it at most SA_WILDCARDS_MAX
  * others, one by one, in the order of the set.  Where a record names a source the packet must come from it.
+ * Limit:   64 SAs of one SPI and destination (they differ by source); a set with more is refused.
  * Threads: immutable once opened; any number of workers.
  * Memory:  sa_table_open() allocates, expanded keys included, in locked pages that are left out of core
  *          dumps where the limit of locked memory allows; sa_table_close() wipes and frees.
@@ -12,6 +13,7 @@
 #define GATECAP_DATAPLANE_SA_TABLE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "dataplane/esp_cipher.h"
@@ -41,8 +43,10 @@ uint64_t sa_table_generation(const struct sa_table *table);
 bool sa_table_verifies_icv(const struct sa_table *table);
 uint32_t sa_table_n(const struct sa_table *table);
 
-/* Slots whose counters begin at zero with this set, into out[SA_MAX]; gives their number. */
-uint32_t sa_table_new_slots(const struct sa_table *table, uint32_t *out);
+size_t sa_table_bytes(const struct sa_table *table); // without the keys
+
+/* Slots whose counters begin at zero with this set, *n of them. */
+const uint32_t *sa_table_new_slots(const struct sa_table *table, uint32_t *n);
 
 /* spi in host order; addresses in network order, 4 or 16 bytes, as the family (4 or 6) has it.
  * NULL: there is none.

@@ -19,6 +19,7 @@
 #include "dataplane/audit.h"
 #include "dataplane/classify.h"
 #include "dataplane/costs.h"
+#include "dataplane/sa_table.h"
 #include "dataplane/stage.h"
 
 /* What is remembered of a held segment.  `set` counts the sets that this worker took over: enough bits
@@ -46,6 +47,7 @@ struct worker {
 	struct classifier *classifier;
 	struct fragment_table *fragments; // verdicts of inner first fragments
 	const struct matcher *matcher;
+	const struct sa_table *sas;	  // NULL: no keys
 	uint8_t slots;			  // running captures
 	uint32_t n_sets;		  // taken over
 	uint32_t first_set[CAPTURES_MAX]; // of each slot's owner
@@ -59,6 +61,7 @@ struct worker {
 
 	// Written by the publisher.
 	alignas(CACHE_LINE_BYTES) _Atomic(const struct matcher *) next;
+	_Atomic(const struct sa_table *) next_sas;
 };
 
 static_assert(offsetof(struct worker, next) % CACHE_LINE_BYTES == 0 &&
@@ -257,6 +260,29 @@ static inline void look_for_matcher(struct worker *w)
 		take_over(w, next);
 }
 
+/* The quiet point, for keys: a new SA's counters start at zero. */
+static void take_over_sas(struct worker *w, const struct sa_table *next)
+{
+	struct worker_shared *shared = w->recorder.shared;
+	uint32_t n = 0;
+	const uint32_t *slots = next != NULL ? sa_table_new_slots(next, &n) : NULL;
+
+	for (uint32_t i = 0; i < n; i++)
+		memset(&shared->sas[slots[i]], 0, sizeof(shared->sas[slots[i]]));
+	w->sas = next;
+	// Pairs with worker_sa_generation(): after this the old table is not touched again.
+	atomic_store_explicit(&shared->sa_generation, next != NULL ? sa_table_generation(next) : 0,
+			      memory_order_release);
+}
+
+static inline void look_for_sas(struct worker *w)
+{
+	const struct sa_table *next = atomic_load_explicit(&w->next_sas, memory_order_acquire);
+
+	if (__builtin_expect(next != w->sas, 0))
+		take_over_sas(w, next);
+}
+
 static void show_verdicts(struct worker *w)
 {
 	struct worker_shared *shared = w->recorder.shared;
@@ -344,6 +370,7 @@ void worker_burst(struct worker *w, struct pkt *p, unsigned n_in, unsigned port,
 	struct audit_mark mark;
 
 	look_for_matcher(w);
+	look_for_sas(w);
 	mark = audit_before(&w->audit, w->recorder.shared, &w->tally, port);
 	show_received(w, n_in, port);
 	costs_end(COST_BOOKS);
@@ -367,6 +394,7 @@ void worker_idle(struct worker *w, uint64_t now_ns)
 	uint64_t n_held = w->tally.n_held;
 
 	look_for_matcher(w);
+	look_for_sas(w);
 	classifier_age(w->classifier, now_ns);
 	if (__builtin_expect(w->tally.n_held != n_held, 0))
 		show_verdicts(w);
@@ -389,4 +417,15 @@ void worker_publish(struct worker *w, const struct matcher *matcher)
 uint64_t worker_generation(const struct worker *w)
 {
 	return atomic_load_explicit(&w->recorder.shared->generation, memory_order_acquire);
+}
+
+void worker_publish_sas(struct worker *w, const struct sa_table *sas)
+{
+	// Pairs with look_for_sas(): the table is whole before its address is seen.
+	atomic_store_explicit(&w->next_sas, sas, memory_order_release);
+}
+
+uint64_t worker_sa_generation(const struct worker *w)
+{
+	return atomic_load_explicit(&w->recorder.shared->sa_generation, memory_order_acquire);
 }

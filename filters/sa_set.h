@@ -97,6 +97,12 @@ static inline int sa_address_is_whole(const struct sa_address *a)
 	return n > 0;
 }
 
+/* One that is found by looking, not by hashing. */
+static inline int sa_record_is_wildcard(const struct sa_record *r)
+{
+	return r->spi_mask != (uint32_t)SA_SPI_WHOLE || !sa_address_is_whole(&r->dst);
+}
+
 /* Check `bytes` at `mem` (8-byte aligned) and point *out into it.  mem is borrowed for as long as *out.
  * Returns 0, or -EINVAL and a sentence (which names the record by its place, SPI and what is wrong, never
  * a key), *out untouched.

@@ -10,13 +10,16 @@ import socket
 import struct
 import time
 
-DP_MAGIC, DP_VERSION = 0x67637064, 1
-HELLO, WELCOME, BUSY, SET, APPLIED, REFUSED = 1, 2, 3, 4, 5, 6
+DP_MAGIC, DP_VERSION = 0x67637064, 2
+HELLO, WELCOME, BUSY, SET, APPLIED, REFUSED, SAS, SAS_APPLIED, SAS_REFUSED = range(1, 10)
 SET_MAGIC, GATEWAY_WIDE = 0x67637331, 0x7FFFFFFF
-SHARED_MAGIC = 0x6761746563617031
+SHARED_MAGIC, SHARED_VERSION = 0x6761746563617031, 4
+SA_SET_MAGIC, SA_MAX, SA_HEADER_BYTES, SA_BYTES = 0x67637361, 16384, 32, 264
+AES_CBC, AES_GCM, HMAC_SHA256_128 = 2, 5, 5  # enum esp_cipher, enum esp_auth
+SA_NEW = 1
 F_ADD_SEALS, F_GET_SEALS = 1033, 1034
 SEAL_SEAL, SEAL_SHRINK, SEAL_GROW, SEAL_WRITE, SEAL_FUTURE_WRITE = 1, 2, 4, 8, 16
-PORTS_MAX, CLASS_COUNT, VERDICT_COUNT = 16, 5, 7
+PORTS_MAX, CLASS_COUNT, VERDICT_COUNT, CAPTURES_MAX, ESP_COUNTS = 16, 5, 7, 5, 9
 HEADER_FORMAT, PORT_FORMAT, RECORD_FORMAT = "=QIIIIQQQQQQq", "=80s80sIIQQ", "=QIHHBBBBI"
 DEADLINE_S = 20
 
@@ -32,6 +35,27 @@ def filter_set(generation, captures=((0, 120),), is_new=True):
     size = (56 + len(body) + 7) & ~7
     head = struct.pack("=IIQ9I4x", SET_MAGIC, 1, generation, size, len(captures), *[0] * 7)
     return (head + body).ljust(size, b"\0")
+
+
+def sa_address(address=None, mask=None):
+    """struct sa_address; None: any."""
+    if address is None:
+        return bytes(36)
+    return struct.pack("=16s16sB3x", address, mask or b"\xff" * len(address), 6 if len(address) == 16 else 4)
+
+
+def sa(spi, dst, slot, *, spi_mask=0xFFFFFFFF, src=None, flags=SA_NEW, cipher=AES_GCM, auth=0, icv_bytes=16,
+       enc_key=b"k" * 20, auth_key=b"", connection=0, kind=0, mode=0, esn_high=0):
+    """struct sa_record.  src, dst: addresses, None or what sa_address() gives."""
+    src, dst = (a if a is not None and len(a) == 36 else sa_address(a) for a in (src, dst))
+    return struct.pack("=II36s36sIII8B36s128s", spi, spi_mask, src, dst, slot, connection, esn_high, kind, mode,
+                       cipher, auth, icv_bytes, len(enc_key), len(auth_key), flags, enc_key, auth_key)
+
+
+def sa_set(generation, sas=(), flags=0):
+    body = b"".join(sas)
+    return struct.pack("=IIQIIII", SA_SET_MAGIC, 1, generation, SA_HEADER_BYTES + len(body), len(sas), flags,
+                       0) + body
 
 
 def memfd(data, seals=SEAL_WRITE | SEAL_SHRINK | SEAL_GROW):
@@ -99,7 +123,8 @@ class Control:
         self.send(header(HELLO))
         kind, body, fds = self.receive()
         assert kind == WELCOME, kind
-        self.boot_id, self.shared_bytes, self.tails_bytes, self.generation = struct.unpack("=4Q", body)
+        (self.boot_id, self.shared_bytes, self.tails_bytes, self.generation,
+         self.sa_generation) = struct.unpack("=5Q", body)
         self.shared_fd, self.tails_fd = fds
         self.shared = mmap.mmap(self.shared_fd, self.shared_bytes, mmap.MAP_SHARED, mmap.PROT_READ)
         self.tails = mmap.mmap(self.tails_fd, self.tails_bytes)
@@ -118,17 +143,24 @@ class Control:
         assert got == generation
         return time_ns
 
-    def send_set(self, generation, size, *fds):
-        self.send(header(SET) + struct.pack("=QQ", generation, size), fds)
+    def set_sas(self, generation, sas=(), flags=0):
+        data = sa_set(generation, sas, flags)
+        kind, body = self.send_set(generation, len(data), memfd(data), kind=SAS)
+        assert kind == SAS_APPLIED, body[8:].split(b"\0")[0]
+        assert struct.unpack("=QQ", body)[0] == generation
+        self.sa_generation = generation
+
+    def send_set(self, generation, size, *fds, kind=SET):
+        self.send(header(kind) + struct.pack("=QQ", generation, size), fds)
         for fd in fds:
             os.close(fd)
         kind, body, _ = self.receive()
         return kind, body
 
-    def refused(self, generation, size, *fds):
+    def refused(self, generation, size, *fds, kind=SET):
         """The sentence of a set that must be refused."""
-        kind, body = self.send_set(generation, size, *fds)
-        assert kind == REFUSED, kind
+        answer, body = self.send_set(generation, size, *fds, kind=kind)
+        assert answer == {SET: REFUSED, SAS: SAS_REFUSED}[kind], answer
         return body[8:].split(b"\0")[0].decode()
 
     # ---- shared memory ----
@@ -158,6 +190,20 @@ class Control:
     def verdicts(self, worker=0):
         return [self.u64(worker, 144 + 8 * PORTS_MAX * (1 + CLASS_COUNT) + 8 * i)
                 for i in range(VERDICT_COUNT)]
+
+    def sa_generation_in_use(self, worker=0):
+        return self.u64(worker, self.sas_offset())
+
+    def sa_counters(self, slot, worker=0):
+        """(packets, time of the last one)"""
+        at = self.sas_offset() + 8 + 16 * slot
+        return self.u64(worker, at), self.u64(worker, at + 8)
+
+    @staticmethod
+    def sas_offset():
+        words = PORTS_MAX * (1 + CLASS_COUNT) + VERDICT_COUNT + 1 + CAPTURES_MAX * (6 * PORTS_MAX + CLASS_COUNT
+                                                                                  + ESP_COUNTS)
+        return 144 + 8 * words
 
     def write_tail(self, value, worker=0):
         struct.pack_into("=Q", self.tails, worker * 128, value & (2**64 - 1))

@@ -139,7 +139,7 @@ class Protocol(Dataplane):
     def test_welcome_brings_sealed_memory_that_control_cannot_write(self):
         self.start_pcap(random_frames(3), "--workers", "2", "--ring-bytes", str(1 << 20))
         c = self.connect().hello()
-        self.assertEqual((c.magic, c.version, c.n_workers, c.n_ports), (dp.SHARED_MAGIC, 3, 2, 1))
+        self.assertEqual((c.magic, c.version, c.n_workers, c.n_ports), (dp.SHARED_MAGIC, dp.SHARED_VERSION, 2, 1))
         self.assertEqual((c.generation, c.total_bytes), (0, c.shared_bytes))
         self.assertEqual(os.fstat(c.shared_fd).st_size, c.shared_bytes)
         self.assertEqual(fcntl.fcntl(c.shared_fd, dp.F_GET_SEALS),
@@ -158,7 +158,7 @@ class Protocol(Dataplane):
         self.start_pcap(random_frames(3))
         data = dp.filter_set(1)
         messages = [
-            (dp.header(dp.HELLO, version=2), 0), (dp.header(dp.HELLO, magic=1), 0),
+            (dp.header(dp.HELLO, version=1), 0), (dp.header(dp.HELLO, version=3), 0), (dp.header(dp.HELLO, magic=1), 0),
             (dp.header(dp.HELLO) + b"x", 0), (dp.header(dp.HELLO)[:7], 0), (b"x", 0),
             (dp.header(dp.HELLO), 1), (dp.header(99), 0), (dp.header(dp.WELCOME), 0),
             (dp.header(dp.SET) + struct.pack("=QQ", 1, len(data)), 1),  # before HELLO

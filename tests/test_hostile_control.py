@@ -159,17 +159,17 @@ class Hostile(Dataplane):
         kinds = [lambda: dp.memfd(dp.filter_set(self.generation + 1)), lambda: dp.memfd(b"x" * 100, 0),
                  lambda: os.open("/", os.O_RDONLY), lambda: os.open("/dev/zero", os.O_RDONLY),
                  lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).detach(),
-                 lambda: os.eventfd(1), lambda: dp.memfd(self.rng.randbytes(self.rng.randrange(300)))]
+                 lambda: os.eventfd(1), lambda: dp.memfd(dp.sa_set(self.generation + 1, [dp.sa(1, bytes(4), 0)])), lambda: dp.memfd(self.rng.randbytes(self.rng.randrange(300)))]
         return self.rng.choice(kinds)()
 
     def any_message(self):
         rng = self.rng
-        kind = rng.randrange(8)
+        kind = rng.randrange(11)
         if rng.random() < 0.15:
             return rng.randbytes(rng.randrange(1, 400))
         head = dp.header(kind, magic=dp.DP_MAGIC if rng.random() < 0.95 else rng.randrange(2**32),
-                         version=1 if rng.random() < 0.95 else rng.randrange(2**16))
-        size = {dp.HELLO: 0, dp.SET: 16}.get(kind, rng.randrange(300))
+                         version=dp.DP_VERSION if rng.random() < 0.95 else rng.randrange(2**16))
+        size = {dp.HELLO: 0, dp.SET: 16, dp.SAS: 16}.get(kind, rng.randrange(300))
         if rng.random() < 0.2:
             size = rng.randrange(300)
         values = [rng.choice((0, 1, U64 - 1, 2**63, 100, 4096, SET_BYTES_MAX, rng.randrange(U64)))

@@ -33,6 +33,8 @@ enum cli_takes {
 	TAKES_FORCE = 1 << 5,
 	TAKES_FOLLOW = 1 << 6,
 	TAKES_OPERAND = 1 << 7, // exactly one
+	TAKES_KEYS = 1 << 8,	// --file, --format
+	TAKES_SA = 1 << 9,	// --spi, --dst
 };
 
 struct cli_spec {
@@ -49,6 +51,8 @@ struct cli {
 	const char *filter_data; // as given: JSON, @FILE or -
 	const char *output;
 	const char *operand;
+	const char *file, *format;
+	const char *spi, *dst;
 	char *sas_url; // read and trimmed; a secret
 };
 
@@ -60,6 +64,9 @@ void cli_fini(struct cli *cli); // wipes the secret
 
 /* Gives the text of JSON, @FILE or - (stdin), at most 1 MiB, or NULL with a sentence. */
 char *cli_text_of(const char *given, struct error *err);
+
+/* Gives (free) all of a file, - is standard input, or NULL with a sentence.  May be a secret: to be wiped. */
+char *cli_read_file(const char *path, size_t bytes_max, struct error *err);
 
 /* "gatecap start: SENTENCE" on stderr.  Returns CLI_FAILED. */
 int cli_fail(const struct cli *cli, const char *sentence);
@@ -114,7 +121,7 @@ void progress_show(struct progress *p, const char *stage, uint64_t done, uint64_
 void progress_end(struct progress *p);
 uint64_t cli_now_ms(void);
 
-/* Commands: cli_capture.c, cli_stop.c, cli_stats.c, cli_check.c. */
+/* Commands: cli_capture.c, cli_stop.c, cli_stats.c, cli_check.c, cli_sa.c. */
 int cmd_start(int argc, char **argv);
 int cmd_abort(int argc, char **argv);
 int cmd_list(int argc, char **argv);
@@ -124,5 +131,6 @@ int cmd_snapshot(int argc, char **argv);
 int cmd_stats(int argc, char **argv);
 int cmd_check_filter(int argc, char **argv);
 int cmd_check_sas(int argc, char **argv);
+int cmd_sa(int argc, char **argv);
 
 #endif

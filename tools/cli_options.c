@@ -31,6 +31,10 @@ enum option_id {
 	OPT_OUTPUT,
 	OPT_FORCE,
 	OPT_FOLLOW,
+	OPT_FILE,
+	OPT_FORMAT,
+	OPT_SPI,
+	OPT_DST,
 };
 
 static const struct {
@@ -47,6 +51,10 @@ static const struct {
 	{{"output", required_argument, NULL, OPT_OUTPUT}, TAKES_OUTPUT},
 	{{"force", no_argument, NULL, OPT_FORCE}, TAKES_FORCE},
 	{{"follow", no_argument, NULL, OPT_FOLLOW}, TAKES_FOLLOW},
+	{{"file", required_argument, NULL, OPT_FILE}, TAKES_KEYS},
+	{{"format", required_argument, NULL, OPT_FORMAT}, TAKES_KEYS},
+	{{"spi", required_argument, NULL, OPT_SPI}, TAKES_SA},
+	{{"dst", required_argument, NULL, OPT_DST}, TAKES_SA},
 };
 
 enum { N_OPTIONS = sizeof(all_options) / sizeof(all_options[0]) };
@@ -96,7 +104,7 @@ static char *read_all(FILE *in, size_t bytes_max, int *rc)
 	return NULL;
 }
 
-static char *read_file(const char *path, size_t bytes_max, struct error *err)
+char *cli_read_file(const char *path, size_t bytes_max, struct error *err)
 {
 	bool is_stdin = strcmp(path, "-") == 0;
 	FILE *in = is_stdin ? stdin : fopen(path, "re");
@@ -118,9 +126,9 @@ static char *read_file(const char *path, size_t bytes_max, struct error *err)
 char *cli_text_of(const char *given, struct error *err)
 {
 	if (strcmp(given, "-") == 0)
-		return read_file("-", FILTER_DATA_BYTES_MAX, err);
+		return cli_read_file("-", FILTER_DATA_BYTES_MAX, err);
 	if (*given == '@')
-		return read_file(given + 1, FILTER_DATA_BYTES_MAX, err);
+		return cli_read_file(given + 1, FILTER_DATA_BYTES_MAX, err);
 	return strdup(given);
 }
 
@@ -137,7 +145,7 @@ static int sas_from_file(struct cli *cli, const char *path)
 			stderr,
 			"warning: %s can be read by others; a SAS URL is a key (chmod 600).\n",
 			path);
-	text = read_file(path, SAS_TEXT_BYTES_MAX, &err);
+	text = cli_read_file(path, SAS_TEXT_BYTES_MAX, &err);
 	if (text == NULL)
 		return cli_fail(cli, err.text);
 	start = text + strspn(text, blank);
@@ -226,6 +234,18 @@ static int option_take(struct cli *cli, int id, char **argv, const char **sas_fi
 	case OPT_FOLLOW:
 		cli->has_follow = true;
 		break;
+	case OPT_FILE:
+		cli->file = optarg;
+		break;
+	case OPT_FORMAT:
+		cli->format = optarg;
+		break;
+	case OPT_SPI:
+		cli->spi = optarg;
+		break;
+	case OPT_DST:
+		cli->dst = optarg;
+		break;
 	case ':':
 		return cli_misuse(cli->spec, "%s needs a value", argv[optind - 1]);
 	default:
@@ -238,6 +258,10 @@ static int operands_take(struct cli *cli, int argc, char **argv)
 {
 	int n_wanted = (cli->spec->takes & TAKES_OPERAND) != 0;
 
+	if (argc > optind && (cli->spec->takes & TAKES_KEYS) != 0)
+		return cli_misuse(cli->spec,
+				  "there is a word too many, not shown since it may be a "
+				  "key; keys come from --file");
 	if (argc - optind > n_wanted)
 		return cli_misuse(cli->spec, "\"%s\" is one word too many",
 				  argv[optind + n_wanted]);

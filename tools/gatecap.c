@@ -25,6 +25,7 @@ static const struct command commands[] = {
 	{"stats", cmd_stats, "show counters of ports, workers and captures"},
 	{"check-filter", cmd_check_filter, "check a filterData document"},
 	{"check-sas", cmd_check_sas, "check a SAS URL with a probe that leaves nothing"},
+	{"sa", cmd_sa, "add, delete, list the SAs of ESP whose keys are known"},
 	{"replay", replay_main, "record from a capture file, without a daemon"},
 };
 
