@@ -3,7 +3,7 @@
  * Threads: there is one.
  * When:    after the netlink socket is bound, before anything is read from it.
  * What is left: docs/security.md.
- * Proof:   tests/test_xfrm.py
+ * Proof:   tests/test_live_xfrm.py
  */
 #ifndef GATECAP_CONTROL_XFRM_CONFINE_H
 #define GATECAP_CONTROL_XFRM_CONFINE_H

@@ -8,7 +8,7 @@
  *          goes on can be in a set.
  * When it is gone: the SAs that it told stay in force, since keys do not become wrong by silence; status
  *          says since when nothing new is heard.  Back, it tells all of them anew.
- * Proof:   tests/test_xfrm_feed.c, tests/fuzz_xfrm_feed.c, tests/test_live_xfrm.py
+ * Proof:   tests/test_xfrm_feed.c, tests/test_live_xfrm.py
  */
 #ifndef GATECAP_CONTROL_XFRM_FEED_H
 #define GATECAP_CONTROL_XFRM_FEED_H
