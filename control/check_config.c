@@ -2,6 +2,8 @@
 #include "control/check_config.h"
 
 #include <inttypes.h>
+#include <pwd.h>
+#include <unistd.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -143,4 +145,13 @@ void dataplane_args_print(FILE *out, const struct config *config, uid_t control_
 		print_port(out, &config->ports[i]);
 	for (unsigned i = 0; i < config->dataplane.n_eal_args; i++)
 		(void)fprintf(out, "--eal\n%s\n", config->dataplane.eal_args[i]);
+}
+
+void xfrm_args_print(FILE *out, const struct config *config, uid_t control_uid)
+{
+	const struct passwd *user = getpwuid(control_uid);
+
+	(void)fprintf(out, "--socket\n%s\n--control-uid\n%u\n--control-gid\n%u\n",
+		      config->esp.kernel_socket, (unsigned)control_uid,
+		      (unsigned)(user != NULL ? user->pw_gid : getegid()));
 }

@@ -16,4 +16,7 @@ void check_config_print(FILE *out, const struct config *config);
 /* The arguments of gatecap-dataplane, one a line (docs/dataplane.md). */
 void dataplane_args_print(FILE *out, const struct config *config, uid_t control_uid);
 
+/* The same of gatecap-xfrm.  Its group is control_uid's own, as that of the socket it comes to. */
+void xfrm_args_print(FILE *out, const struct config *config, uid_t control_uid);
+
 #endif

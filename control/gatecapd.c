@@ -23,25 +23,28 @@
 #include "control/sa_keeper.h"
 #include "control/secret.h"
 #include "control/syscalls.h"
+#include "control/xfrm_source.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
-enum action { ACTION_RUN, ACTION_CHECK, ACTION_DATAPLANE_ARGS, ACTION_DONE };
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_DATAPLANE_ARGS, ACTION_XFRM_ARGS, ACTION_DONE };
 
 struct daemon {
 	const char *config_path;
 	struct event_base *base;
 	struct captures *captures;
 	struct http_server *http;
+	struct xfrm_source *kernel; // NULL: esp.kernel is false
 	bool is_ending;
 };
 
 static const char usage[] =
-	"Usage: gatecapd --config FILE [--check-config | --print-dataplane-args]\n"
+	"Usage: gatecapd --config FILE [--check-config | --print-dataplane-args | --print-xfrm-args]\n"
 	"The control daemon of gatecap: captures, stores, uploads, the HTTP API on a unix socket.\n"
 	"\n"
 	"  --config FILE           the configuration (JSON), see docs/configuration.md\n"
 	"  --check-config          check it, print the memory, cores and disk it will take, and end\n"
 	"  --print-dataplane-args  print the arguments of gatecap-dataplane, one a line, and end\n"
+	"  --print-xfrm-args       the same of gatecap-xfrm; none if esp.kernel is false\n"
 	"  --help, --version\n"
 	"\n"
 	"Signals: SIGTERM ends cleanly, SIGHUP reads gateway, connections and SAs again.\n"
@@ -53,6 +56,7 @@ static int parse_args(int argc, char **argv, const char **config, enum action *a
 		{"config", required_argument, NULL, 'c'},
 		{"check-config", no_argument, NULL, 'k'},
 		{"print-dataplane-args", no_argument, NULL, 'a'},
+		{"print-xfrm-args", no_argument, NULL, 'x'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'v'},
 		{0},
@@ -69,6 +73,9 @@ static int parse_args(int argc, char **argv, const char **config, enum action *a
 			break;
 		case 'a':
 			*action = ACTION_DATAPLANE_ARGS;
+			break;
+		case 'x':
+			*action = ACTION_XFRM_ARGS;
 			break;
 		case 'h':
 			(void)fputs(usage, stdout);
@@ -168,6 +175,16 @@ static int open_http(struct daemon *d, const struct config *config, struct error
 	return http_listen_unix(d->http, config->control.socket, config->control.group, err);
 }
 
+/* What gatecap-xfrm tells; nothing when it is not asked for. */
+static int open_kernel(struct daemon *d, const struct config *config, struct error *err)
+{
+	if (!config->esp.kernel)
+		return 0;
+	d->kernel = xfrm_source_open(d->base, config->esp.kernel_socket,
+				     captures_sa_keeper(d->captures), err);
+	return d->kernel != NULL ? 0 : -1;
+}
+
 /* Serve until a signal ends it.  Takes the configuration. */
 static int serve(struct daemon *d, struct config *config, struct error *err)
 {
@@ -183,7 +200,8 @@ static int serve(struct daemon *d, struct config *config, struct error *err)
 	term = evsignal_new(d->base, SIGTERM, on_term, d);
 	interrupt = evsignal_new(d->base, SIGINT, on_term, d);
 	hup = evsignal_new(d->base, SIGHUP, on_hup, d);
-	if (open_http(d, config, err) == 0 && syscalls_limit(err) == 0) {
+	if (open_kernel(d, config, err) == 0 && open_http(d, config, err) == 0 &&
+	    syscalls_limit(err) == 0) {
 		if (term != NULL && interrupt != NULL && hup != NULL &&
 		    event_add(term, NULL) == 0 && event_add(interrupt, NULL) == 0 &&
 		    event_add(hup, NULL) == 0) {
@@ -196,6 +214,7 @@ static int serve(struct daemon *d, struct config *config, struct error *err)
 	}
 	config = (struct config *)(uintptr_t)captures_config(d->captures);
 	http_server_close(d->http);
+	xfrm_source_close(d->kernel);
 	captures_close(d->captures);
 	config_fini(config);
 	free(config);
@@ -264,7 +283,10 @@ int main(int argc, char **argv)
 	if (action == ACTION_CHECK) {
 		check_config_print(stdout, config);
 	} else if (privilege_uid(config, &uid, &err) == 0) {
-		dataplane_args_print(stdout, config, uid);
+		if (action == ACTION_DATAPLANE_ARGS)
+			dataplane_args_print(stdout, config, uid);
+		else if (config->esp.kernel)
+			xfrm_args_print(stdout, config, uid);
 	} else {
 		log_error("%s", err.text);
 		rc = EXIT_FAILED;

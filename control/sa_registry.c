@@ -428,6 +428,8 @@ static void resolve_one(struct sa_registry *r, const struct sa_resolver *resolve
 	uint32_t connection = 0;
 	enum sa_connection kind = sa_resolver_find(resolver, item, &connection);
 
+	item->record.flags &= SA_NEW | SA_ESN;
+	item->record.flags |= sa_resolver_direction(resolver, item);
 	item->record.connection_kind = (uint8_t)kind;
 	item->record.connection = connection;
 	if (item->connection[0] != '\0' && kind == SA_CONNECTION_NONE)

@@ -249,11 +249,21 @@ static bool is_ours(const struct config *config, const struct sa_address *a)
 	for (unsigned i = 0; i < config->gateway.n_public_addresses; i++) {
 		const struct subnet *own = &config->gateway.public_addresses[i];
 
-		if (own->family == a->family &&
+		if (own->family == a->family && sa_address_is_whole(a) &&
 		    memcmp(own->addr, a->value, own->family == 4 ? 4 : 16) == 0)
 			return true;
 	}
 	return false;
+}
+
+uint8_t sa_resolver_direction(const struct sa_resolver *r, const struct sa_item *item)
+{
+	bool from_us = is_ours(r->config, &item->record.src);
+	bool to_us = is_ours(r->config, &item->record.dst) || item->is_inbound;
+
+	if (from_us == to_us)
+		return 0;
+	return to_us ? SA_INBOUND : SA_OUTBOUND;
 }
 
 /* The sole connection with the peer's address, of the two ends of the SA. */

@@ -25,6 +25,9 @@ void sa_resolver_close(struct sa_resolver *resolver); // NULL: nothing
 enum sa_connection sa_resolver_find(const struct sa_resolver *resolver, const struct sa_item *item,
 				    uint32_t *connection);
 
+/* SA_INBOUND, SA_OUTBOUND, or 0: not known.  By the gateway's own addresses, else by the kernel's word. */
+uint8_t sa_resolver_direction(const struct sa_resolver *resolver, const struct sa_item *item);
+
 /* Is there an IPsec connection of this name? */
 bool sa_resolver_has_name(const struct sa_resolver *resolver, const char *name);
 

@@ -1,12 +1,13 @@
-/* supervisor.c - gatecap-supervisor: start the dataplane and the control process, restart what dies.
+/* supervisor.c - gatecap-supervisor: start the dataplane, the control process and, when it is wanted, the
+ * reader of the kernel's SAs; restart what dies.
  *
- * It parses nothing: the dataplane's command line is what `gatecapd --print-dataplane-args` prints,
- * one argument a line, run as user gatecap since it reads JSON.  It holds root for as long as it lives
+ * It parses nothing: the command lines are what `gatecapd --print-dataplane-args` and `--print-xfrm-args`
+ * print, one argument a line, run as user gatecap since it reads JSON; no arguments, no gatecap-xfrm.  It holds root for as long as it lives
  * and therefore does as little as it can.
  * systemd can take its place with a unit for each process.
  *
  * Stop: the dataplane first, so that control sees its end and takes what is still in the rings; then
- * control.
+ * control; then who tells it of the kernel.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -44,19 +45,21 @@ enum {
 
 static const char help_text[] =
 	"Usage: gatecap-supervisor --config FILE [--bin-dir DIR]\n"
-	"Runs gatecap-dataplane and gatecapd, and restarts what dies.\n"
+	"Runs gatecap-dataplane, gatecapd and, with esp.kernel true, gatecap-xfrm; restarts what dies.\n"
 	"\n"
 	"  --config FILE   configuration, handed to gatecapd\n"
-	"  --bin-dir DIR   where both programs are (default: beside this one)\n"
+	"  --bin-dir DIR   where the programs are (default: beside this one)\n"
 	"  --help, --version\n"
 	"\n"
-	"SIGTERM and SIGINT stop both in order, SIGHUP goes to gatecapd.\n"
+	"SIGTERM and SIGINT stop all in order, SIGHUP goes to gatecapd.\n"
 	"Exit status: 0 after a clean end, 1 when something failed, 2 for a wrong command line.\n"
 	"\n"
 	"Example: gatecap-supervisor --config /etc/gatecap/gatecap.json\n";
 
 struct child {
 	const char *name;
+	const char *arguments; // gatecapd's option that prints them; NULL: the configuration alone
+	bool is_wanted;
 	pid_t pid; // 0: not running
 	unsigned delay_ms;
 	uint64_t started_ms, due_ms;
@@ -66,7 +69,7 @@ struct supervisor {
 	const char *config;
 	char bin_dir[PATH_MAX];
 	int signal_fd;
-	struct child dataplane, control;
+	struct child dataplane, control, xfrm;
 };
 
 static uint64_t now_ms(void)
@@ -117,11 +120,11 @@ static void drop_to_user(void)
 	}
 }
 
-static pid_t fork_printer(const struct supervisor *s, int out)
+static pid_t fork_printer(const struct supervisor *s, const char *option, int out)
 {
 	pid_t parent = getpid();
 	pid_t pid = fork();
-	char *argv[] = {NULL, "--config", (char *)(uintptr_t)s->config, "--print-dataplane-args",
+	char *argv[] = {NULL, "--config", (char *)(uintptr_t)s->config, (char *)(uintptr_t)option,
 			NULL};
 
 	if (pid != 0)
@@ -155,9 +158,9 @@ static bool read_all(int fd, char text[static ARGUMENTS_BYTES])
 	}
 }
 
-/* Ask gatecapd for the dataplane's arguments: lines in `text`, pointed to by argv[1..]. */
-static bool ask_arguments(const struct supervisor *s, char text[static ARGUMENTS_BYTES],
-			  char *argv[static ARGUMENTS_MAX])
+/* Ask gatecapd for a child's arguments: lines in `text`, pointed to by argv[1..]. */
+static bool ask_arguments(const struct supervisor *s, const struct child *child,
+			  char text[static ARGUMENTS_BYTES], char *argv[static ARGUMENTS_MAX])
 {
 	int fds[2], status = -1;
 	unsigned n = 1;
@@ -166,22 +169,22 @@ static bool ask_arguments(const struct supervisor *s, char text[static ARGUMENTS
 
 	if (pipe2(fds, O_CLOEXEC) != 0)
 		return false;
-	pid = fork_printer(s, fds[1]);
+	pid = fork_printer(s, child->arguments, fds[1]);
 	close(fds[1]);
 	is_read = pid > 0 && read_all(fds[0], text);
 	close(fds[0]);
 	if (pid > 0 && !is_read)
 		(void)kill(pid, SIGKILL);
 	if (pid <= 0 || waitpid(pid, &status, 0) != pid || status != 0 || !is_read) {
-		log_error(
-			"gatecapd --print-dataplane-args gave no arguments for the dataplane; its own "
-			"words are in the lines above.");
+		log_error("gatecapd %s gave no arguments for %s; its own words are in the lines "
+			  "above.",
+			  child->arguments, child->name);
 		return false;
 	}
 	for (char *save, *line = strtok_r(text, "\n", &save); line != NULL;
 	     line = strtok_r(NULL, "\n", &save)) {
 		if (n == ARGUMENTS_MAX - 1) {
-			log_error("gatecapd --print-dataplane-args gave more than %d arguments.",
+			log_error("gatecapd %s gave more than %d arguments.", child->arguments,
 				  ARGUMENTS_MAX - 2);
 			return false;
 		}
@@ -216,16 +219,19 @@ static void postpone(struct child *child)
 	child->delay_ms = child->delay_ms * 2 < DELAY_MAX_MS ? child->delay_ms * 2 : DELAY_MAX_MS;
 }
 
-static bool start_dataplane(struct supervisor *s)
+/* One that has arguments of its own.  None of them: it is not wanted. */
+static bool start_with_arguments(struct supervisor *s, struct child *child)
 {
 	static char text[ARGUMENTS_BYTES];
 	char *argv[ARGUMENTS_MAX];
 
-	if (!ask_arguments(s, text, argv)) {
-		postpone(&s->dataplane);
+	if (!ask_arguments(s, child, text, argv)) {
+		postpone(child);
 		return false;
 	}
-	start(s, &s->dataplane, argv);
+	child->is_wanted = argv[1] != NULL;
+	if (child->is_wanted)
+		start(s, child, argv);
 	return true;
 }
 
@@ -268,26 +274,35 @@ static void reap(struct supervisor *s, bool is_stopping)
 			bury(&s->dataplane, status, is_stopping);
 		else if (pid == s->control.pid)
 			bury(&s->control, status, is_stopping);
+		else if (pid == s->xfrm.pid)
+			bury(&s->xfrm, status, is_stopping);
 	}
+}
+
+static bool is_due(const struct child *child)
+{
+	return child->is_wanted && child->pid == 0 && now_ms() >= child->due_ms;
 }
 
 /* Start what is due; gives the time until something is, in ms, or -1. */
 static int start_due(struct supervisor *s)
 {
+	const struct child *const children[] = {&s->dataplane, &s->control, &s->xfrm};
 	int wait_ms = -1;
 
-	if (s->dataplane.pid == 0 && now_ms() >= s->dataplane.due_ms)
-		(void)start_dataplane(s);
-	if (s->control.pid == 0 && now_ms() >= s->control.due_ms)
+	if (is_due(&s->dataplane))
+		(void)start_with_arguments(s, &s->dataplane);
+	if (is_due(&s->control))
 		start_control(s);
-	for (unsigned i = 0; i < 2; i++) {
-		const struct child *child = i == 0 ? &s->dataplane : &s->control;
+	if (is_due(&s->xfrm))
+		(void)start_with_arguments(s, &s->xfrm);
+	for (unsigned i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
 		uint64_t now = now_ms();
 		int left_ms;
 
-		if (child->pid != 0)
+		if (!children[i]->is_wanted || children[i]->pid != 0)
 			continue;
-		left_ms = child->due_ms > now ? (int)(child->due_ms - now) : 0;
+		left_ms = children[i]->due_ms > now ? (int)(children[i]->due_ms - now) : 0;
 		if (wait_ms < 0 || left_ms < wait_ms)
 			wait_ms = left_ms;
 	}
@@ -427,8 +442,14 @@ static bool open_signals(struct supervisor *s)
 int main(int argc, char **argv)
 {
 	static struct supervisor s = {
-		.dataplane = {.name = "gatecap-dataplane", .delay_ms = DELAY_MIN_MS},
-		.control = {.name = "gatecapd", .delay_ms = DELAY_MIN_MS},
+		.dataplane = {.name = "gatecap-dataplane",
+			      .arguments = "--print-dataplane-args",
+			      .is_wanted = true,
+			      .delay_ms = DELAY_MIN_MS},
+		.control = {.name = "gatecapd", .is_wanted = true, .delay_ms = DELAY_MIN_MS},
+		.xfrm = {.name = "gatecap-xfrm",
+			 .arguments = "--print-xfrm-args",
+			 .delay_ms = DELAY_MIN_MS},
 	};
 	bool is_clean;
 
@@ -439,12 +460,15 @@ int main(int argc, char **argv)
 		log_error("Signals cannot be set up: %s.", strerror(errno));
 		return EXIT_FAILED;
 	}
-	if (!start_dataplane(&s)) // a wrong configuration is told at once, not for ever
+	// A wrong configuration is told at once, not for ever.
+	if (!start_with_arguments(&s, &s.dataplane))
 		return EXIT_FAILED;
 	start_control(&s);
+	s.xfrm.is_wanted = !start_with_arguments(&s, &s.xfrm) || s.xfrm.is_wanted;
 	watch(&s);
 	is_clean = stop(&s, &s.dataplane);
 	is_clean &= stop(&s, &s.control);
+	is_clean &= stop(&s, &s.xfrm);
 	log_info("Stopped.");
 	return is_clean ? EXIT_OK : EXIT_FAILED;
 }

@@ -68,6 +68,9 @@ static void init_queues(struct thread *thread, unsigned index, const struct args
 		if (index < args->ports[port].n_queues)
 			rx_queue_init(&thread->queues[thread->n_queues++], rx, port, index,
 				      &thread->time);
+	for (unsigned port = 0; port < args->n_ports; port++)
+		if (args->ports[port].is_inner)
+			worker_has_inner_port(thread->worker);
 	thread->is_sleeping = args->is_sleeping || thread->n_queues == 0;
 }
 

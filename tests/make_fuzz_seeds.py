@@ -241,7 +241,17 @@ def storage_answer():
     seed("storage_answer", "unended", answer(500, ["HTTP/1.1 500 No"], b"<Code>x<Message>&lt;&lt;&l&gt"))
 
 
+# ---- what a kernel said of its SAs: recorded, not made ----
+
+def xfrm_netlink():
+    recordings = os.path.join(os.path.dirname(CORPUS), "data", "xfrm")
+    for name in sorted(os.listdir(recordings)):
+        if name.endswith(".nl"):
+            with open(os.path.join(recordings, name), "rb") as f:
+                seed("xfrm_netlink", name[:-len(".nl")], f.read())
+
+
 if __name__ == "__main__":
     for make in (afpacket, capture_file, dp_server, dp_client, filter_set, http, http_route,
-                 sa_set, storage_answer):
+                 sa_set, storage_answer, xfrm_netlink):
         make()

@@ -1,4 +1,4 @@
-"""gatecap-supervisor with two stand-ins for its children, which write down what happens to them.
+"""gatecap-supervisor with stand-ins for its children, which write down what happens to them.
 
 usage: test_supervisor.py GATECAP_SUPERVISOR [unittest arguments]
 """
@@ -20,6 +20,9 @@ case "$*" in
 *--print-dataplane-args*)
     [ -e "{folder}/wrong" ] && {{ echo "gateway.name is missing." >&2; exit 1; }}
     printf '%s\\n' --socket "{folder}/dp sock" --port name=a,source=pcap:x
+    exit 0;;
+*--print-xfrm-args*)
+    [ -e "{folder}/kernel" ] && printf '%s\\n' --socket "{folder}/xfrm sock"
     exit 0;;
 esac
 say() {{ echo "$name $*" >> "{folder}/journal"; }}
@@ -45,7 +48,7 @@ class Supervisor(unittest.TestCase):
         self.folder = tempfile.mkdtemp(prefix=f"gatecap-test-{os.getpid()}-")
         self.addCleanup(shutil.rmtree, self.folder)
         os.chmod(self.folder, 0o777)
-        for name in ("gatecapd", "gatecap-dataplane"):
+        for name in ("gatecapd", "gatecap-dataplane", "gatecap-xfrm"):
             path = os.path.join(self.folder, name)
             with open(path, "w", encoding="ascii") as f:
                 f.write(STAND_IN.format(folder=self.folder))
@@ -53,12 +56,12 @@ class Supervisor(unittest.TestCase):
         self.process = None
         self.addCleanup(self.kill)
 
-    def start(self):
+    def start(self, n_children=2):
         self.log = open(os.path.join(self.folder, "log"), "ab")
         self.addCleanup(self.log.close)
         self.process = subprocess.Popen([PROGRAM, "--config", "my config", "--bin-dir", self.folder],
                                         stderr=self.log)
-        self.wait_lines(2)
+        self.wait_lines(n_children)
 
     def log_text(self):
         with open(self.log.name, encoding="ascii") as f:
@@ -106,6 +109,18 @@ class Supervisor(unittest.TestCase):
         self.process.terminate()
         self.assertEqual(self.process.wait(DEADLINE_S), 0)
         self.assertEqual(self.lines(" term"), ["gatecap-dataplane term", "gatecapd term"])
+
+    def test_the_reader_of_the_kernels_sas_runs_where_it_is_wanted(self):
+        open(os.path.join(self.folder, "kernel"), "w", encoding="ascii").close()
+        self.start(3)
+        words = [line.split(" ", 3) for line in self.lines(" start ")]
+        self.assertIn(("gatecap-xfrm", f"--socket {self.folder}/xfrm sock"), [(w[0], w[3]) for w in words])
+        os.kill(self.pid_of("gatecap-xfrm"), signal.SIGKILL)
+        self.wait_lines(4)
+        self.assertEqual(self.lines(" start ")[-1].split()[0], "gatecap-xfrm")
+        self.process.terminate()
+        self.assertEqual(self.process.wait(DEADLINE_S), 0)
+        self.assertEqual(self.lines(" term"), ["gatecap-dataplane term", "gatecapd term", "gatecap-xfrm term"])
 
     def test_hup_goes_to_control_only(self):
         self.start()

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 
-PROGRAMS = ("gatecap", "gatecapd", "gatecap-dataplane", "gatecap-supervisor")
+PROGRAMS = ("gatecap", "gatecapd", "gatecap-dataplane", "gatecap-supervisor", "gatecap-xfrm")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 KEY = re.compile(r'^\t\{"([a-z_]+)", ', re.M)
 ALGORITHM = re.compile(r'^\t\{"([^"]+)", ESP_', re.M)
