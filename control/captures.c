@@ -277,7 +277,7 @@ void captures_close(struct captures *m)
 		return;
 	m->is_closing = m->is_ending = true;
 	uploader_close(m->uploader);
-	dp_client_close(m->dp); // stops the merge thread through down()
+	dp_client_close(m->dp); // stops the merge threads through down()
 	resolver_close(m->resolver);
 	if (m->tick != NULL)
 		event_free(m->tick);
