@@ -1,7 +1,7 @@
 /* capture.h - one capture from start to finish, as the control plane keeps it.
  *
  * Flow:    Starting -> Running -> Stopping -> Uploading -> Succeeded, or UploadFailed and again
- * Threads: the event loop; the store inside is shared with the merge thread (store.h).
+ * Threads: the event loop; the store inside is shared with its writer's thread (store.h).
  * Memory:  capture_free() frees all, wipes the SAS URL, deletes the data unless it is kept (store.h).
  * Files:   capture_state.h.
  * Source:  docs/semantics.md "Start, stop"; the JSON is CAPTURE of docs/http-api.md.

@@ -283,7 +283,7 @@ void captures_close(struct captures *m)
 		return;
 	m->is_closing = m->is_ending = true;
 	uploader_close(m->uploader);
-	dp_client_close(m->dp); // stops the merge thread through down()
+	dp_client_close(m->dp); // stops the merge threads through down()
 	sa_keeper_close(m->sas);
 	resolver_close(m->resolver);
 	if (m->tick != NULL)

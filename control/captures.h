@@ -1,6 +1,6 @@
 /* captures.h - all captures of the gateway: who may start, what the dataplane is told, how each ends.
  *
- * Flow:    api.c -> captures_* -> filter set -> dataplane; merge thread -> stores -> upload
+ * Flow:    api.c -> captures_* -> filter set -> dataplane; merge threads -> stores -> upload
  * Threads: the event loop.  Work that takes long (snapshots, uploads) runs elsewhere and comes back
  *          through loop_post().
  * Rule:    one filter set is on its way to the dataplane at a time; what changes meanwhile goes with the

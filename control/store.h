@@ -2,8 +2,8 @@
  *
  * Flow:    merge.c -> store_append_batch() -> segments of a preallocated file -> struct store_view -> PCAP
  *                  -> store_commit() -> index of the segments -> store_resume() after a crash
- * Threads: store_append(_batch), store_flush, store_commit: the merge thread.  Everything else: any thread.  The
- *          merge thread holds the lock for a batch, others for moments: never for the length of a copy.
+ * Threads: store_append(_batch), store_flush, store_commit: its writer's (merge.h).  Everything else: any
+ *          thread.  The writer holds the lock for a step, others for moments: never for the length of a copy.
  * Memory:  one staging buffer (STORE_STAGE_BYTES) and about 220 bytes a segment; the data is in the file.
  * Files:   NAME.data and NAME.index, created O_EXCL and unlinked by the last close unless kept;
  *          preallocated, so that they cannot run out of room later.
@@ -115,7 +115,7 @@ void store_remove(int dir_fd, const char *name);
 void store_lock(struct store *store);
 void store_unlock(struct store *store);
 
-/* The same for the merge thread, which takes it again and again: lets those who wait go first. */
+/* The same for the writer's thread, which takes it again and again: lets those who wait go first. */
 void store_lock_for_append(struct store *store);
 
 /* Take one record, cut to this store's snap length.  Times do not decrease.  Under store_lock(). */

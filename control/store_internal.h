@@ -83,7 +83,7 @@ struct store {
 	_Atomic bool is_kept;
 	pthread_mutex_t lock;
 	pthread_mutex_t sync_lock;  // held for the length of a sync: they take their slots in turn
-	_Atomic unsigned n_waiting; // for the lock, the merge thread not counted
+	_Atomic unsigned n_waiting; // for the lock, the writer's thread not counted
 	struct store_settings settings; // name and dir_fd are not kept
 	int dir_fd, fd;
 	char *data_name;

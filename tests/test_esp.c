@@ -733,7 +733,7 @@ static void throw_frame(struct dice *d)
 		put_ether(&b, 0x0800);
 		put_ipv4(&b, TCP, 1, 0);
 		put_tcp(&b, 4500, 4500, 24);
-		for (unsigned i = dice_below(d, 12); i > 0; i--)
+		for (unsigned i = dice_below(d, 4); i > 0; i--) // a burst holds 128 in all
 			put_tcp_message(&b, spis[dice_below(d, 4)], &inner);
 		fix_lengths(&b);
 	} else if (dice_one_in(d, 8)) {

@@ -165,7 +165,7 @@ static void open_merger(struct world *w)
 		ring_reader_init(&rings[i], pair->data, pair->size, &pair->shared->ring,
 				 pair->tail);
 	}
-	w->merger = merge_open(rings, WORKERS, 1);
+	w->merger = merge_open_writers(rings, WORKERS, 1, 1 + dice_below(&w->d, 3));
 	assert_non_null(w->merger);
 }
 
