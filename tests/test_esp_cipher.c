@@ -398,6 +398,8 @@ static void a_packet_allocates_nothing_but_the_states_of_its_hmac(void **state)
 			continue;
 		job.key = key = esp_key_open(&sa, true, NULL);
 		assert_non_null(key);
+		// A thread's first bad ICV makes its list of OpenSSL's errors.
+		(void)esp_check_icv(engines[ESP_OPENSSL], key, packet, sizeof(packet), true, 1);
 		before = n_allocations;
 		for (unsigned e = 0; e < ENGINES; e++) {
 			esp_decrypt_burst(engines[e], &job, 1);
