@@ -377,7 +377,7 @@ static void plain_free(void *mem, const char *file, int line)
 	free(mem);
 }
 
-static void a_packet_allocates_nothing_but_the_states_of_its_hmac(void **state)
+static void a_packet_allocates_at_most_two_small_states_of_openssl(void **state)
 {
 	struct dice d = dice_open("allocations");
 	uint8_t packet[512], to[64];
@@ -392,22 +392,22 @@ static void a_packet_allocates_nothing_but_the_states_of_its_hmac(void **state)
 		struct esp_job job = {.iv = packet, .offset = 16, .len = 64, .out = to};
 		struct esp_key *key;
 		unsigned before;
-		bool is_hmac;
+		bool has_states;
 
 		if (auth == ESP_AUTH_UNCHECKED)
 			continue;
 		job.key = key = esp_key_open(&sa, true, NULL);
 		assert_non_null(key);
-		// A thread's first bad ICV makes its list of OpenSSL's errors.
-		(void)esp_check_icv(engines[ESP_OPENSSL], key, packet, sizeof(packet), true, 1);
 		before = n_allocations;
 		for (unsigned e = 0; e < ENGINES; e++) {
 			esp_decrypt_burst(engines[e], &job, 1);
 			(void)esp_check_icv(engines[e], key, packet, sizeof(packet), true, 1);
 		}
 		// OpenSSL 3.0 makes a digest's state anew for each of the two of an HMAC.
-		is_hmac = auth > ESP_AUTH_UNCHECKED && auth < ESP_AUTH_AES_XCBC_96;
-		assert_true(n_allocations - before <= (is_hmac ? 2U * (ENGINES - 1) : 0U));
+		// A bad ICV of its CCM makes an entry in its list of errors: two more.
+		has_states = cipher == ESP_AES_CCM ||
+			     (auth > ESP_AUTH_UNCHECKED && auth < ESP_AUTH_AES_XCBC_96);
+		assert_true(n_allocations - before <= (has_states ? 2U * (ENGINES - 1) : 0U));
 		esp_key_close(key);
 	}
 }
@@ -444,7 +444,7 @@ int main(void)
 		cmocka_unit_test(a_mixed_burst_is_read_as_piece_by_piece),
 		cmocka_unit_test(a_mixed_burst_of_icvs_is_judged_one_by_one),
 		cmocka_unit_test(what_cannot_be_checked_is_unchecked),
-		cmocka_unit_test(a_packet_allocates_nothing_but_the_states_of_its_hmac),
+		cmocka_unit_test(a_packet_allocates_at_most_two_small_states_of_openssl),
 		cmocka_unit_test(
 			a_key_of_a_wrong_length_is_refused_with_spi_and_without_a_byte_of_it),
 	};
