@@ -7,7 +7,8 @@
  * A piece: counter modes and CBC can begin at any block, so that only what is looked at or recorded is
  * decrypted: the first bytes, and the block that ends the payload.
  * Threads: struct esp_key is immutable, for all workers; an engine has one owner.
- * Memory:  esp_key_open() and esp_engine_open() allocate, nothing afterwards.  Keys: wiped when closed.
+ * Memory:  esp_key_open() and esp_engine_open() allocate, nothing afterwards but OpenSSL's two digest states
+ *          for each HMAC, and its entry for each bad ICV of CCM.  Keys: wiped when closed (key_memory.h).
  * Trust:   reads exactly the bytes that a job names, and, for CBC, the block before them (the IV, or the
  *          ciphertext block in front of `offset`); writes exactly `len` bytes.
  * Source:  RFC 2451, 3602, 3686, 4106, 4309, 4543, 7634, 2403, 2404, 3566, 4868; RFC 4303 for ESN.

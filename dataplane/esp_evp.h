@@ -1,6 +1,7 @@
 /* esp_evp.h - the OpenSSL engine of esp_cipher.h: one job after the other, keys set for each.
  *
- * Threads: one owner.  Memory: all contexts are made by esp_evp_open(); nothing afterwards.
+ * Threads: one owner.  Memory: all contexts are made by esp_evp_open(); nothing afterwards
+ *          but the two digest states of an HMAC, which OpenSSL 3.0 makes anew for each packet.
  * Files:   none is read: OpenSSL's configuration is not wanted, and confine.c would end the process.
  * Proof:   tests/test_esp_cipher.c
  */

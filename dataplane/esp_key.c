@@ -5,6 +5,7 @@
  */
 #include "dataplane/esp_key.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <string.h>
@@ -23,6 +24,7 @@ static void open_maker(void)
 {
 	IMB_ARCH arch;
 
+	(void)OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL); // as esp_evp.h says
 	maker = alloc_mb_mgr(0);
 	if (maker != NULL)
 		init_mb_mgr_auto(maker, &arch);
