@@ -19,6 +19,7 @@ import socket
 import struct
 import subprocess
 
+import dp_control as dp
 from live import (API, ARP, Appliance, Frame, Live, UnixConnection, assert_opens_clean, base_config,
                   content, main, primed, read_pcap, scope_path, until)
 from fault_proxy import FaultProxy
@@ -623,7 +624,7 @@ def another_control(path):
     def hello():
         peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         peer.connect(path)
-        peer.send(struct.pack("IHH", 0x67637064, 1, 1))
+        peer.send(struct.pack("IHH", dp.DP_MAGIC, dp.DP_VERSION, 1))
         _, fds, _, _ = socket.recv_fds(peer, 1024, 2)
         if not fds:
             peer.close()  # BUSY: it has not noticed yet that the one before is dead
