@@ -4,7 +4,7 @@
  * Threads: the event loop.
  * Memory:  borrows the keeper, which has to outlive it.
  * When:    before the system calls are limited, since it listens.
- * Proof:   tests/test_live_xfrm.py (class Gatecapd)
+ * Proof:   tests/test_live_xfrm.py
  */
 #ifndef GATECAP_CONTROL_XFRM_SOURCE_H
 #define GATECAP_CONTROL_XFRM_SOURCE_H

@@ -1,15 +1,17 @@
 """gatecap-xfrm against a real kernel that has ESP, in a user-mode Linux guest, beside `ip xfrm state`.
 
-usage: test_live_xfrm.py GATECAP_XFRM XFRM_FEED_PROBE [unittest arguments]
+usage: test_live_xfrm.py GATECAP_XFRM XFRM_FEED_PROBE GATECAPD [unittest arguments]
 
 On the host: the command line, and one test that runs all the others inside a guest, where this file is run
 again with --guest (GATECAP_TESTS: names of tests of class Live, all if it is not set). gatecapd's end is xfrm_feed_probe: xfrm_feed.c with a sink that writes down what comes.
 """
+import json
 import os
 import pwd
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,8 @@ import uml  # noqa: E402
 IS_GUEST = "--guest" in sys.argv
 if IS_GUEST:
     sys.argv.remove("--guest")
-PROGRAM, PROBE = (os.path.abspath(sys.argv.pop(1)) for _ in range(2)) if len(sys.argv) > 2 else ("", "")
+PROGRAM, PROBE, GATECAPD = ((os.path.abspath(sys.argv.pop(1)) for _ in range(3)) if len(sys.argv) > 3
+                            else ("", "", ""))
 GUEST_S = 110
 DEADLINE_S = 30
 NET_ADMIN = 1 << 12
@@ -57,10 +60,10 @@ class CommandLine(unittest.TestCase):
 @unittest.skipUnless(uml.is_there(), "linux.uml is not installed (package user-mode-linux)")
 class Guest(unittest.TestCase):
     def test_against_the_kernel_of_a_guest(self):
-        programs = [PROGRAM, PROBE] + [os.path.join(HERE, name) for name in
+        programs = [PROGRAM, PROBE, GATECAPD] + [os.path.join(HERE, name) for name in
                                        ("test_live_xfrm.py", "record_xfrm.py", "uml.py")]
         script = ("cd /run/test && exec /usr/bin/python3 -B test_live_xfrm.py ./gatecap-xfrm ./xfrm_feed_probe "
-                  "--guest -v " + " ".join(guest_arguments()) + "\n")
+                  "./gatecapd --guest -v " + " ".join(guest_arguments()) + "\n")
         with uml.Guest(script, programs, memory="256M") as guest:
             print(guest.run(GUEST_S), file=sys.stderr)
 
@@ -351,6 +354,45 @@ class Live(unittest.TestCase):
         add(0xdead, record_xfrm.GCM + " replay-oseq 1", verb="update")
         wait_for(lambda: self.journal().count("refused 0xdead") == 2, "the second")
         self.assertEqual(self.text("probe.log").count("There is no room."), 1)
+
+    # -- gatecapd itself
+
+    def ask(self, path):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.folder + "/gatecap.sock")
+            s.sendall(f"GET /gatecap/v1/{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: s.recv(65536), b""))
+        return json.loads(answer.split(b"\r\n\r\n", 1)[1])
+
+    def test_gatecapd_has_the_kernels_sas_and_says_how_it_stands_with_them(self):
+        config = self.folder + "/gatecap.json"
+        with open(config, "w", encoding="ascii") as f:
+            json.dump({"gateway": {"name": "g"}, "ports": [{"name": "p", "source": "af_packet:lo", "role": "outer"}],
+                       "esp": {"kernel": True, "kernel_socket": self.socket}, "dataplane": {"socket": self.folder + "/dp"},
+                       "control": {"socket": self.folder + "/gatecap.sock", "state_dir": self.folder + "/state"}}, f)
+        os.chmod(config, 0o644)
+        arguments = subprocess.run([GATECAPD, "--config", config, "--print-xfrm-args"], capture_output=True, text=True,
+                                   check=True).stdout.splitlines()
+        gatecap = pwd.getpwnam("gatecap")
+        self.assertEqual(arguments, ["--socket", self.socket, "--control-uid", str(gatecap.pw_uid), "--control-gid",
+                                     str(gatecap.pw_gid)])
+        self.start(GATECAPD, "--config", config, log="gatecapd.log")
+        wait_for(lambda: "serves gateway" in self.text("gatecapd.log"), "gatecapd")
+        self.assertFalse(self.ask("status")["esp"]["kernel"]["connected"])
+        add(0x90)
+        add(0x91, record_xfrm.enc("cbc(camellia)", 32))
+        xfrm = self.start(PROGRAM, *arguments, log="xfrm.log")
+        kernel = wait_for(lambda: (k := self.ask("status")["esp"]["kernel"])["complete"] and k, "the list")
+        self.assertEqual((kernel["connected"], kernel["sas"], kernel["unsupported"]), (True, 2, 1))
+        sas = self.ask("sas")["sas"]
+        self.assertEqual({sa["origin"] if "origin" in sa else sa["source"] for sa in sas}, {"kernel"}, sas)
+        self.assertNotIn("000102", json.dumps(sas) + self.text("gatecapd.log"))
+        delete(0x91)
+        wait_for(lambda: self.ask("status")["esp"]["kernel"]["sas"] == 1, "the deletion")
+        xfrm.kill()
+        xfrm.wait()
+        kernel = wait_for(lambda: not (k := self.ask("status")["esp"]["kernel"])["connected"] and k, "its end")
+        self.assertEqual(kernel["sas"], 1)
 
     # -- privileges
 
