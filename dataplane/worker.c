@@ -182,7 +182,7 @@ struct worker *worker_open(struct worker_shared *shared, const struct ring_write
 	w->recorder.shared = shared;
 	w->classifier = classifier_open(&hooks);
 	w->fragments = fragment_open();
-	w->esp = esp_open(ESP_IPSEC_MB);
+	w->esp = esp_open(ESP_FAST);
 	if (w->esp == NULL) // a CPU that the library does not know
 		w->esp = esp_open(ESP_OPENSSL);
 	if (w->classifier == NULL || w->fragments == NULL || w->esp == NULL) {
