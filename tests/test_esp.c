@@ -15,19 +15,10 @@
 #include "control/set_build.h"
 #include "dataplane/classify.h"
 #include "dataplane/esp.h"
-#include "tests/build_packet.h"
+#include "tests/build_esp.h"
 #include "tests/dice.h"
 
-enum {
-	SPI = 0x1001,
-	SPI_OTHER = 0x1002,
-	SPI_UNKNOWN = 0x666,
-	ICV = 12,
-	PORT = 3,
-	TCP = 6,
-	UDP = 17
-};
-enum { IPIP = 4, IPV6 = 41, NONE = 59, ESP = 50 };
+enum { SPI = 0x1001, SPI_OTHER = 0x1002, SPI_UNKNOWN = 0x666, PORT = 3 };
 
 /* One stage with its surroundings. */
 struct rig {
@@ -78,7 +69,7 @@ static struct sa_record *add_sa(uint32_t spi)
 				     .slot = rig.n_records++,
 				     .cipher = ESP_NULL,
 				     .auth = ESP_AUTH_UNCHECKED,
-				     .icv_bytes = ICV};
+				     .icv_bytes = BUILD_ICV};
 	record->dst = (struct sa_address){
 		.value = {192, 0, 2, 254}, .mask = {255, 255, 255, 255}, .family = 4};
 	return record;
@@ -229,65 +220,6 @@ static int close_rig(void **state)
 }
 
 /* ---- frames ---- */
-
-static void put_spi(struct build *b, uint32_t spi)
-{
-	put_be16(b, (uint16_t)(spi >> 16));
-	put_be16(b, (uint16_t)spi);
-	put_be16(b, 0);
-	put_be16(b, 1); // sequence number
-}
-
-static void put_trailer(struct build *b, uint8_t pad, uint8_t next)
-{
-	for (uint8_t i = 1; i <= pad; i++)
-		put_bytes(b, &i, 1);
-	put_bytes(b, (uint8_t[]){pad, next}, 2);
-	put_zeros(b, ICV);
-}
-
-static void fix_checksum(uint8_t *ip)
-{
-	uint32_t sum = 0;
-
-	ip[10] = ip[11] = 0;
-	for (unsigned i = 0; i < (ip[0] & 15u) * 4; i += 2)
-		sum += (uint32_t)(ip[i] << 8 | ip[i + 1]);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum += sum >> 16;
-	ip[10] = (uint8_t)(~sum >> 8);
-	ip[11] = (uint8_t)~sum;
-}
-
-/* An IPv4 packet with TCP, 10.1.0.1:4000 -> 10.2.0.1:80 and so many bytes of data, as a frame of its own. */
-static struct build inner_frame(uint8_t flags, uint32_t n_data)
-{
-	struct build b = {0};
-
-	put_ether(&b, 0x0800);
-	put_ipv4(&b, TCP, 7, 0);
-	memcpy(b.bytes + b.l3 + 12, "\x0a\x01\x00\x01\x0a\x02\x00\x01", 8);
-	put_tcp(&b, 4000, 80, flags);
-	for (uint32_t i = 0; i < n_data; i++)
-		put_bytes(&b, (uint8_t[]){(uint8_t)i}, 1);
-	fix_lengths(&b);
-	fix_checksum(b.bytes + b.l3);
-	return b;
-}
-
-/* It in ESP. */
-static struct build tunnel(uint32_t spi, const struct build *inner)
-{
-	struct build b = {0};
-
-	put_ether(&b, 0x0800);
-	put_ipv4(&b, ESP, 1, 0);
-	put_spi(&b, spi);
-	put_bytes(&b, inner->bytes + inner->l3, inner->len - inner->l3);
-	put_trailer(&b, 2, inner->bytes[inner->l3] >> 4 == 6 ? IPV6 : IPIP);
-	fix_lengths(&b);
-	return b;
-}
 
 static void add_tunnelled(uint32_t spi, uint8_t flags, uint32_t n_data)
 {
@@ -552,14 +484,6 @@ static void tfc_padding_is_no_part_of_the_inner_packet(void **state)
 }
 
 /* Two whole messages and the beginning of a third in one segment. */
-static void put_tcp_message(struct build *b, uint32_t spi, const struct build *inner)
-{
-	put_be16(b, (uint16_t)(2 + 8 + inner->len - 14 + 2 + 2 + ICV));
-	put_spi(b, spi);
-	put_bytes(b, inner->bytes + 14, inner->len - 14);
-	put_trailer(b, 2, IPIP);
-}
-
 static void each_message_of_a_tcp_segment_is_read(void **state)
 {
 	struct build inner = inner_frame(2, 0), longer = inner_frame(16, 1000), b = {0};
