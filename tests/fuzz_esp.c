@@ -45,7 +45,7 @@ static void compile_matcher(void)
 	struct config config;
 	struct set_source source = {
 		.config = &config, .captures = captures, .n_captures = 4, .generation = 1};
-	struct faults faults = {0};
+	struct faults faults = {0}, warnings = {0};
 	struct filter_set set;
 	size_t bytes;
 	void *mem;
@@ -54,7 +54,7 @@ static void compile_matcher(void)
 		abort();
 	for (unsigned i = 0; i < 4; i++) {
 		if (filter_data_parse(texts[i], strlen(texts[i]), &rules, &data[i], &faults,
-				      &faults) != 0)
+				      &warnings) != 0)
 			abort();
 		captures[i] = (struct set_source_capture){.slot = i,
 							  .is_new = true,
@@ -68,7 +68,7 @@ static void compile_matcher(void)
 	matcher = matcher_open(&set, NULL);
 	for (unsigned i = 0; i < 4; i++)
 		filter_data_fini(&data[i]);
-	faults_fini(&faults);
+	faults_fini(&warnings);
 	config_fini(&config);
 	free(mem);
 }
@@ -112,10 +112,11 @@ static void open_all(void)
 	stage = esp_open(ESP_OPENSSL);
 	fragments = fragment_open();
 	classifier = classifier_open(&hooks);
-	shared = calloc(1, sizeof(*shared));
+	shared = aligned_alloc(SHARED_PAGE_BYTES, sizeof(*shared));
 	if (matcher == NULL || sas == NULL || stage == NULL || fragments == NULL ||
 	    classifier == NULL || shared == NULL)
 		abort();
+	memset(shared, 0, sizeof(*shared));
 }
 
 /* The packets of an input, each in memory of its own, so that a byte too many is seen. */

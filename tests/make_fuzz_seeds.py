@@ -241,6 +241,38 @@ def storage_answer():
     seed("storage_answer", "unended", answer(500, ["HTTP/1.1 500 No"], b"<Code>x<Message>&lt;&lt;&l&gt"))
 
 
+# ---- ESP with NULL: SPIs below 16 are known, see fuzz_esp.c ----
+
+def esp_packet(spi, inside, next_header, pad=2, icv=12):
+    return struct.pack(">II", spi, 1) + inside + bytes(range(1, pad + 1)) + bytes([pad, next_header]) + bytes(icv)
+
+
+def outer(protocol, payload):
+    head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0,
+                       bytes([192, 0, 2, 1]), bytes([192, 0, 2, 254]))
+    return MAC + b"\x08\0" + head + payload
+
+
+def checked(ip):
+    total = sum(struct.unpack(">10H", ip[:10] + b"\0\0" + ip[12:20]))
+    total = (total & 0xffff) + (total >> 16)
+    return ip[:10] + struct.pack(">H", ~(total + (total >> 16)) & 0xffff) + ip[12:]
+
+
+def one_frame(data, cut=0):
+    return struct.pack(">HB", len(data), cut) + data
+
+
+def esp():
+    ip4, message = checked(IP4), esp_packet(5, checked(IP4), 4)
+    tcp = struct.pack(">HHIIBBHHH", 4500, 4500, 0, 0, 0x50, 24, 1, 0, 0)
+    udp = struct.pack(">HHHH", 4500, 4500, 0, 0)
+    seed("esp", "tunnel", one_frame(outer(50, esp_packet(1, ip4, 4))) + one_frame(outer(50, esp_packet(5, IP6, 41))))
+    seed("esp", "transport", one_frame(outer(17, udp + esp_packet(1, ip4[20:], 17))))
+    seed("esp", "tcp", one_frame(outer(6, tcp + 2 * (struct.pack(">H", len(message) + 2) + message))))
+    seed("esp", "cut", one_frame(outer(50, esp_packet(1, ip4, 4)), 3) + one_frame(outer(50, b"\0\0\0\1")))
+
+
 # ---- what a kernel said of its SAs: recorded, not made ----
 
 def xfrm_netlink():
@@ -252,6 +284,6 @@ def xfrm_netlink():
 
 
 if __name__ == "__main__":
-    for make in (afpacket, capture_file, dp_server, dp_client, filter_set, http, http_route,
+    for make in (afpacket, capture_file, dp_server, dp_client, esp, filter_set, http, http_route,
                  sa_set, storage_answer, xfrm_netlink):
         make()

@@ -194,7 +194,9 @@ static int open_rig(void **state)
 	(void)state;
 	rig = (struct rig){.now_ns = 1000};
 	assert_int_equal(config_defaults(&rig.config), 0);
-	rig.shared = calloc(1, sizeof(*rig.shared));
+	rig.shared = aligned_alloc(SHARED_PAGE_BYTES, sizeof(*rig.shared));
+	assert_non_null(rig.shared);
+	memset(rig.shared, 0, sizeof(*rig.shared));
 	rig.stage = esp_open(ESP_OPENSSL);
 	rig.fragments = fragment_open();
 	rig.classifier = classifier_open(&hooks);
