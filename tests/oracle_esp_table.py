@@ -226,6 +226,10 @@ def wrong_insides(sa, dice):
         plain = bytearray(tunnel_plain(sa, version, dice, n_pad=20))
         plain[-3] ^= 0x40
         yield "padding", bytes(plain), "malformed"
+    for size in range(60, 76, 4):  # where the trailer lies in its block must not matter
+        plain = bytearray(tunnel_plain(sa, 4, dice, n_pad=20, size=size))
+        plain[-8] ^= 0x40
+        yield "padding further in", bytes(plain), "malformed"
     yield "checksum", tunnel_plain(sa, 4, dice, put(11, 0xAB)), "malformed"
     for n in range(5):
         yield "header of %d words" % n, tunnel_plain(sa, 4, dice, header_length(n)), "malformed"
