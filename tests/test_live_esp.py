@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 
-from live import DATA, Appliance, Live, base_config, data_frames, main, primed, until
+from live import (DATA, Appliance, Live, base_config, data_frames, main, primed, read_pcap, until)
 
 OUTER = "k-ike1-gcm128-native.pcap"
 DST = "203.0.113.2"
@@ -359,6 +359,54 @@ class Counted(Esp):
         self.assertGreaterEqual(self.esp_of(None)["decrypted"], report["esp"]["decrypted"])
         until(lambda: self.esp_of(None)["malformed"] > report["esp"]["malformed"],
               "the new one was told the keys")
+
+
+class Inside(Esp):
+    """Filters on what the tunnels carry, beside what another decryptor found in them."""
+
+    NAME = "k-ike2-gcm256-natt"
+    SUBNET = ("10.1.0.0/24", bytes([10, 1, 0]))
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.config = base_config(wan=("outer", cls.file("natt.pcap", primed(data_frames(cls.NAME + ".pcap"), 1)), {}))
+        cls.config["esp"] = {"sa_file": cls.sa_file}
+
+    def setUp(self):
+        super().setUp()
+        with open(os.path.join(DATA, self.NAME + ".esp_sa"), encoding="utf-8") as stored:
+            self.write(stored.read())
+        until(lambda: self.esp()["sas"] == 2 and self.esp()["in_force"], "the dataplane has the keys")
+
+    def recorded(self, single):
+        """The records of a capture of the subnet's SYNs: (is it inner, bytes behind the link header, length)."""
+        self.gw.start(filter_data={"TracingFlags": 1, "Filters": [{
+            "SourceSubnets": [self.SUBNET[0]], "TcpFlags": 2, "CaptureSingleDirectionTrafficOnly": single}]})
+        self.gw.wait_played()
+        data, _ = self.gw.download()
+        return [(f.data[23] == 6, f.data[14:], f.wire_len, f.time_ns) for f in read_pcap(data)]
+
+    def syns(self, single):
+        found = []
+        for f in data_frames(self.NAME + ".inner.pcap"):
+            ip = f.data[14:]
+            ours = ip[12:15] == self.SUBNET[1] or (not single and ip[16:19] == self.SUBNET[1])
+            if ip[0] == 0x45 and ip[9] == 6 and ip[33] & 2 and ours:
+                found.append((ip[:106], f.wire_len))
+        return found
+
+    def test_one_direction_is_the_syns_of_the_subnet_and_nothing_else(self):
+        wanted, got = self.syns(True), self.recorded(True)
+        self.assertEqual(len(wanted), 5)
+        self.assertEqual([(ip, wire_len) for _, ip, wire_len, _ in got], wanted)
+
+    def test_both_forms_are_the_syns_each_behind_its_outer_packet(self):
+        wanted, got = self.syns(False), self.recorded(False)
+        self.assertEqual(len(wanted), 9)
+        self.assertEqual([(ip, wire_len) for is_inner, ip, wire_len, _ in got if is_inner], wanted)
+        self.assertEqual([is_inner for is_inner, *_ in got], [False, True] * 9)
+        self.assertEqual([time for *_, time in got[::2]], [time for *_, time in got[1::2]])
 
 
 class NoKernel(Esp):
