@@ -104,6 +104,18 @@ class Jobs(unittest.TestCase):
                 self.assertEqual(c["recorded"] + found["lost"] * n_wanted, c["received"] * n_wanted)
                 self.assertEqual(c["loop"], "closed")
 
+    def test_what_is_in_esp_is_recorded_all_of_it_and_it_alone(self):
+        for options in (["gcm", "--frame-bytes", "252"], ["cbc", "--frame-bytes", "1396"],
+                        ["gcm", "--frame-bytes", "9014", "--frames", "256"],
+                        ["gcm", "--frame-bytes", "1396", "--verify-icv"],
+                        ["cbc", "--frame-bytes", "300", "--verify-icv", "--sas", "1000"]):
+            with self.subTest(options):
+                found = self.result("--kind", "capture", "--closed", "--drop", "--esp", *options)
+                c = found["conditions"]
+                self.assertGreater(c["recorded"], 0)
+                # Received are the frames and what was decrypted of them.
+                self.assertEqual(2 * (c["recorded"] + found["lost"]), c["received"])
+
     def test_one_rule_and_lists_want_half(self):
         for name in ("one-rule", "lists"):
             with self.subTest(name):
@@ -245,6 +257,22 @@ class Frames(unittest.TestCase):
             n_swapped += swapped
         self.assertEqual(n_listed, 2048)
         self.assertTrue(900 < n_swapped < 1150, n_swapped)
+
+    def test_esp_is_what_tshark_decrypts(self):
+        key = bytes(range(20)).hex()
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "esp.pcap")
+            done = run("--kind", "frames", "--esp", "gcm", "--frame-bytes", "1396", "--frames", "64", "--dir", path)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            sa = f'"IPv4","*","198.18.0.0","0x10000000","AES-GCM with 16 octet ICV [RFC4106]","0x{key}","NULL",""'
+            done = subprocess.run(["tshark", "-n", "-r", path, "-o", "esp.enable_encryption_decode:TRUE",
+                                   "-o", "esp.enable_authentication_check:TRUE", "-o", f"uat:esp_sa:{sa}",
+                                   "-T", "fields", "-e", "esp.icv_good", "-e", "ip.src", "-e", "frame.len"],
+                                  check=True, capture_output=True, text=True)
+        lines = done.stdout.splitlines()
+        self.assertEqual(len(lines), 64)
+        for i, line in enumerate(lines):
+            self.assertEqual(line, f"1\t192.0.2.1,10.1.{i >> 8}.{i & 255}\t1394")  # padded to 4 bytes
 
     def test_imix_is_seven_four_one(self):
         lengths = [len(f) for f in self.frames("--imix", "--frames", "4096")[:12]]

@@ -39,6 +39,7 @@ struct bench_options {
 	unsigned file_mb;
 	enum bench_filter filter;
 	unsigned n_captures;
+	bool verifies_icv;  // ESP
 	bool is_dropped;    // merged, but stored nowhere
 	bool is_spread;	    // writer, merge: each record to one capture in turn, instead of to all
 	unsigned n_rings;   // merge

@@ -18,6 +18,7 @@
 #include <rte_ethdev.h>
 
 #include "control/merge_thread.h"
+#include "tools/bench_esp.h"
 #include "tools/bench_loop.h"
 #include "tools/pipeline.h"
 
@@ -28,6 +29,7 @@ struct bench {
 	struct bench_loop loop;
 	struct filter_data data[CAPTURES_MAX];
 	struct config config;
+	struct sa_table *sas; // of ESP
 	struct pipeline pipeline;
 	struct merge_thread *merge_thread;
 };
@@ -58,6 +60,13 @@ static int open_bench(struct bench *b, const struct bench_options *o)
 	for (unsigned slot = 0; slot < o->n_captures; slot++)
 		if (bench_filter_data(o, slot, &b->data[slot]) != 0)
 			return -1;
+	if (o->mix.esp != BENCH_ESP_NONE) {
+		b->sas = bench_esp_sas(&o->mix, o->verifies_icv);
+		if (b->sas == NULL)
+			return -1;
+		// What is inside, and that alone, is recorded.
+		b->data[0].filters[0].single_direction = true;
+	}
 	return open_source(b);
 }
 
@@ -66,6 +75,7 @@ static void close_bench(struct bench *b)
 	for (unsigned slot = 0; slot < CAPTURES_MAX; slot++)
 		filter_data_fini(&b->data[slot]);
 	config_fini(&b->config);
+	sa_table_close(b->sas);
 }
 
 /* Everything for one trial, with counters at zero. */
@@ -78,6 +88,7 @@ static int open_captures(struct bench *b)
 						   .dir = b->o->is_dropped ? NULL : b->o->dir,
 						   .name = "bench.data",
 						   .ring_bytes = BENCH_RING_BYTES,
+						   .sas = b->sas,
 						   .has_huge_pages = b->o->is_huge,
 						   .reserve = true};
 	struct error err = {0};
@@ -228,7 +239,7 @@ static int capture(struct bench *b)
 	struct figures f = {0};
 	struct bench_result result = {.unit = "mpps"};
 
-	b->loop.pass = bench_pass_worker;
+	b->loop.pass = b->o->mix.esp != BENCH_ESP_NONE ? bench_pass_outer : bench_pass_worker;
 	if ((b->o->is_paced ? search(b, &f) : trial(b, 0, b->o->seconds, &f)) != 0)
 		return -1;
 	result.rate = f.mpps;

@@ -4,6 +4,7 @@
  * nothing then.
  */
 #include "tools/bench.h"
+#include "tools/bench_esp.h"
 
 #include <stdio.h>
 
@@ -40,8 +41,8 @@ int bench_frames(const struct bench_options *o)
 	bool ok = out != NULL && fwrite(header, sizeof(header), 1, out) == 1;
 
 	for (uint32_t i = 0; ok && i < o->n_frames; i++) {
-		uint8_t frame[BENCH_FRAME_BYTES_MAX];
-		uint32_t len = bench_frame(frame, i, &o->mix);
+		uint8_t frame[BENCH_ESP_FRAME_BYTES_MAX];
+		uint32_t len = bench_any_frame(frame, i, &o->mix);
 		const uint32_t record[4] = {0, i, len, len};
 
 		ok = fwrite(record, sizeof(record), 1, out) == 1 && fwrite(frame, len, 1, out) == 1;

@@ -143,6 +143,13 @@ void bench_frame_set_flow(uint8_t *frame, const struct bench_mix *mix, uint32_t 
 	put_be16(frame + TCP + 2, f.dport);
 }
 
+void bench_ip_set_length(uint8_t *ip, uint32_t bytes)
+{
+	put_be16(ip + 2, bytes);
+	put_be16(ip + 10, 0);
+	put_be16(ip + 10, ip_checksum(ip));
+}
+
 uint32_t bench_frame(uint8_t frame[BENCH_FRAME_BYTES_MAX], uint32_t i, const struct bench_mix *mix)
 {
 	static const uint32_t imix[12] = {60, 570, 60, 60, 570, 60, 1514, 60, 570, 60, 60, 570};
@@ -154,12 +161,11 @@ uint32_t bench_frame(uint8_t frame[BENCH_FRAME_BYTES_MAX], uint32_t i, const str
 	memcpy(frame, macs, sizeof(macs));
 	put_be16(frame + 12, 0x0800);
 	ip[0] = 0x45;
-	put_be16(ip + 2, len - IP);
 	put_be16(ip + 4, i);
 	ip[8] = 64;
 	ip[9] = 6;
 	bench_frame_set_flow(frame, mix, i % mix->n_flows);
-	put_be16(ip + 10, ip_checksum(ip));
+	bench_ip_set_length(ip, len - IP);
 	tcp[12] = 0x50;
 	tcp[13] = 0x10; // ACK
 	return len;

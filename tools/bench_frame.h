@@ -22,10 +22,14 @@ enum {
 	BENCH_FLOWS_MAX = 1000000,
 };
 
+enum bench_esp { BENCH_ESP_NONE, BENCH_ESP_GCM, BENCH_ESP_CBC };
+
 struct bench_mix {
 	uint32_t frame_bytes; // 0: IMIX, 7 x 60, 4 x 570, 1 x 1514
 	uint32_t n_flows;     // distinct five-tuples
 	uint32_t list_length; // 0: the standard mix
+	enum bench_esp esp;   // the frames lie in ESP: bench_esp.h
+	uint32_t n_sas;	      // of them
 };
 
 struct bench_subnet {
@@ -53,6 +57,9 @@ bool bench_flow_is_listed(const struct bench_mix *mix, uint32_t flow);
 
 /* Frame i; gives its length. */
 uint32_t bench_frame(uint8_t frame[BENCH_FRAME_BYTES_MAX], uint32_t i, const struct bench_mix *mix);
+
+/* Length and checksum of an IPv4 header without options. */
+void bench_ip_set_length(uint8_t *ip, uint32_t bytes);
 
 /* Make a frame one of another flow, in place.  The IP checksum, which nobody looks at, stays. */
 void bench_frame_set_flow(uint8_t *frame, const struct bench_mix *mix, uint32_t flow);

@@ -57,16 +57,26 @@ unsigned bench_pass_floor(struct bench_loop *loop)
 	return n;
 }
 
-unsigned bench_pass_worker(struct bench_loop *loop)
+static inline unsigned pass_worker(struct bench_loop *loop, bool is_inner)
 {
 	struct pkt p[BURST_MAX];
 	unsigned n = bench_source_rx(&loop->source, p, loop->burst);
 
 	if (n > 0) {
-		worker_burst(loop->worker, p, n, 0, true);
+		worker_burst(loop->worker, p, n, 0, is_inner);
 		bench_source_return(&loop->source);
 	}
 	return n;
+}
+
+unsigned bench_pass_worker(struct bench_loop *loop)
+{
+	return pass_worker(loop, true);
+}
+
+unsigned bench_pass_outer(struct bench_loop *loop)
+{
+	return pass_worker(loop, false);
 }
 
 static void forward(struct rte_mbuf **mbufs, unsigned n)

@@ -31,7 +31,8 @@ int bench_loop(void *arg);
 /* Receive and give back. */
 unsigned bench_pass_floor(struct bench_loop *loop);
 
-/* Receive, settle the burst as an inner port's, give back. */
+/* Receive, settle the burst as an inner port's or an outer one's, give back. */
+unsigned bench_pass_outer(struct bench_loop *loop);
 unsigned bench_pass_worker(struct bench_loop *loop);
 
 /* What a gateway does with each packet: new MAC addresses, TTL and checksum; without struct pkt. */

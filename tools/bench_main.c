@@ -12,6 +12,7 @@
 #include <rte_eal.h>
 
 #include "tools/bench.h"
+#include "tools/bench_esp.h"
 #include "tools/bench_rings.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -38,11 +39,14 @@ static const char usage[] =
 	"  --flows N        distinct five-tuples, 1 to 1000000 (4096); more than frames: frames that\n"
 	"                   come back get new addresses\n"
 	"  --lists N        packets for lists of N subnets and ports, 1 to 1000, half just outside\n"
+	"  --esp NAME       gcm or cbc: they lie in ESP (frames of 160 to 9014 bytes)\n"
+	"  --sas N          SAs of the ESP packets, 1 to 16384 (1)\n"
 	"  --burst N        packets a pass, 1 to 64 (64)\n"
 	"  --device         EAL's first port instead of the standard source\n"
 	"What is done with them:\n"
 	"  --captures N     0 to 5 (1)\n"
 	"  --filter NAME    all, reject, one-rule or lists (all)\n"
+	"  --verify-icv     of the ESP packets, each\n"
 	"  --closed         as fast as it goes, losses counted, instead of the highest rate without\n"
 	"  --drop           merged, but stored nowhere: what the worker costs\n"
 	"  --spread         writer, merge: each record to one capture in turn instead of to all\n"
@@ -138,6 +142,9 @@ static const struct option longs[] = {
 	{"flows", required_argument, NULL, 'F'},
 	{"lists", required_argument, NULL, 'l'},
 	{"burst", required_argument, NULL, 'B'},
+	{"esp", required_argument, NULL, 'e'},
+	{"sas", required_argument, NULL, 'a'},
+	{"verify-icv", no_argument, NULL, 'v'},
 	{"device", no_argument, NULL, 'd'},
 	{"captures", required_argument, NULL, 'C'},
 	{"filter", required_argument, NULL, 'f'},
@@ -160,7 +167,8 @@ static bool read_numeric(int c, const char *text, struct bench_options *o)
 {
 	switch (c) {
 	case 'b':
-		return read_count(text, BENCH_FRAME_64, BENCH_FRAME_BYTES_MAX, &o->mix.frame_bytes);
+		return read_count(text, BENCH_FRAME_64, BENCH_ESP_FRAME_BYTES_MAX,
+				  &o->mix.frame_bytes);
 	case 'w':
 		return read_count(text, BURST_MAX, 1 << 20, &o->n_frames) &&
 		       (o->n_frames & (o->n_frames - 1)) == 0;
@@ -168,6 +176,8 @@ static bool read_numeric(int c, const char *text, struct bench_options *o)
 		return read_count(text, 1, BENCH_FLOWS_MAX, &o->mix.n_flows);
 	case 'l':
 		return read_count(text, 1, BENCH_LIST_MAX, &o->mix.list_length);
+	case 'a':
+		return read_count(text, 1, SA_MAX, &o->mix.n_sas);
 	case 'B':
 		return read_count(text, 1, BURST_MAX, &o->burst);
 	case 'C':
@@ -217,11 +227,23 @@ static bool read_option(int c, const char *text, struct bench_options *o)
 	case 'H':
 		o->is_huge = true;
 		return true;
+	case 'v':
+		o->verifies_icv = true;
+		return true;
+	case 'e':
+		o->mix.esp = strcmp(text, "gcm") == 0 ? BENCH_ESP_GCM : BENCH_ESP_CBC;
+		return o->mix.esp == BENCH_ESP_GCM || strcmp(text, "cbc") == 0;
 	case 'f':
 		return read_filter(text, &o->filter);
 	default:
 		return read_numeric(c, text, o);
 	}
+}
+
+static bool has_possible_length(const struct bench_mix *mix)
+{
+	return mix->esp != BENCH_ESP_NONE ? mix->frame_bytes >= BENCH_ESP_FRAME_BYTES_MIN
+					  : mix->frame_bytes <= BENCH_FRAME_BYTES_MAX;
 }
 
 /* Gives the kind, or NULL: usage. */
@@ -230,18 +252,19 @@ static const struct kind *parse_options(int argc, char **argv, struct bench_opti
 	const struct kind *kind = NULL;
 	int c;
 
-	*o = (struct bench_options){.name = "bench",
-				    .dir = "/dev/shm",
-				    .mix = {.frame_bytes = BENCH_FRAME_64, .n_flows = 4096},
-				    .n_frames = 4096,
-				    .burst = BURST_MAX,
-				    .is_paced = true,
-				    .seconds = 10,
-				    .file_mb = FILE_MB_DEFAULT,
-				    .n_captures = 1,
-				    .n_rings = 1,
-				    .n_writers = 1,
-				    .limit_seconds = 60};
+	*o = (struct bench_options){
+		.name = "bench",
+		.dir = "/dev/shm",
+		.mix = {.frame_bytes = BENCH_FRAME_64, .n_flows = 4096, .n_sas = 1},
+		.n_frames = 4096,
+		.burst = BURST_MAX,
+		.is_paced = true,
+		.seconds = 10,
+		.file_mb = FILE_MB_DEFAULT,
+		.n_captures = 1,
+		.n_rings = 1,
+		.n_writers = 1,
+		.limit_seconds = 60};
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		if (c == 'k')
@@ -252,7 +275,7 @@ static const struct kind *parse_options(int argc, char **argv, struct bench_opti
 	// These packets and these filters belong together.
 	if (o->mix.list_length == 0 && (o->filter == FILTER_LISTS || o->filter == FILTER_ONE_RULE))
 		o->mix.list_length = BENCH_LIST_MAX;
-	return optind == argc ? kind : NULL;
+	return optind == argc && has_possible_length(&o->mix) ? kind : NULL;
 }
 
 static void on_signal(int signal)

@@ -1,5 +1,6 @@
 /* bench_print.c - one result as one line of JSON. */
 #include "tools/bench.h"
+#include "tools/bench_esp.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -46,6 +47,11 @@ struct cJSON *bench_source_conditions(const struct bench_options *o)
 				      o->is_device ? "net_pcap infinite_rx" : "net_ring");
 	(void)cJSON_AddNumberToObject(c, "working_set", o->n_frames);
 	(void)cJSON_AddStringToObject(c, "loop", o->is_paced ? "paced, without loss" : "closed");
+	if (o->mix.esp != BENCH_ESP_NONE) {
+		(void)cJSON_AddStringToObject(c, "esp", bench_esp_text(&o->mix));
+		(void)cJSON_AddNumberToObject(c, "sas", o->mix.n_sas);
+		(void)cJSON_AddBoolToObject(c, "verify_icv", o->verifies_icv);
+	}
 	if (o->mix.n_flows > o->n_frames)
 		(void)cJSON_AddStringToObject(c, "flows_by", "new addresses as frames come back");
 	return c;

@@ -8,6 +8,8 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
+#include "tools/bench_esp.h"
+
 enum {
 	POOL_CACHE = 256,
 	DESCRIPTORS = 1024,
@@ -43,8 +45,8 @@ static int fill_ring(struct rte_ring *ring, struct rte_mempool *pool, uint32_t n
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
-		uint8_t frame[BENCH_FRAME_BYTES_MAX];
-		uint32_t len = bench_frame(frame, i, mix);
+		uint8_t frame[BENCH_ESP_FRAME_BYTES_MAX];
+		uint32_t len = bench_any_frame(frame, i, mix);
 
 		if (m == NULL || rte_pktmbuf_append(m, (uint16_t)len) == NULL)
 			return -1;
@@ -57,8 +59,10 @@ static int fill_ring(struct rte_ring *ring, struct rte_mempool *pool, uint32_t n
 
 int bench_source_ring(struct bench_source *source, uint32_t n, const struct bench_mix *mix)
 {
-	struct rte_mempool *pool = rte_pktmbuf_pool_create("bench", n + 2 * POOL_CACHE, POOL_CACHE,
-							   0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
+	uint32_t room = mix->frame_bytes + RTE_PKTMBUF_HEADROOM;
+	struct rte_mempool *pool = rte_pktmbuf_pool_create(
+		"bench", n + 2 * POOL_CACHE, POOL_CACHE, 0,
+		(uint16_t)(room > RTE_MBUF_DEFAULT_BUF_SIZE ? room : RTE_MBUF_DEFAULT_BUF_SIZE), 0);
 	struct rte_ring *ring = rte_ring_create("bench", 2 * n, 0, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	int device = ring != NULL ? rte_eth_from_ring(ring) : -1;
 
@@ -70,7 +74,7 @@ int bench_source_ring(struct bench_source *source, uint32_t n, const struct benc
 	source->device = (uint16_t)device;
 	source->puts_back = true;
 	source->mix = *mix;
-	source->is_readdressed = mix->n_flows > n;
+	source->is_readdressed = mix->n_flows > n && mix->esp == BENCH_ESP_NONE; // sealed
 	source->flow_distance = FLOW_DISTANCE % mix->n_flows;
 	if (start_device(source->device, pool) != 0 || fill_ring(ring, pool, n, mix) != 0)
 		return -1;

@@ -143,6 +143,34 @@ def dumpcap(name, *more, mix=()):
     return measure
 
 
+# ---- ESP ----
+
+def esp(name, cipher, frame_bytes, *more):
+    return ours(name, *WORKER, "--esp", cipher, "--frame-bytes", str(frame_bytes), *more)
+
+
+def tshark(ctx):
+    """The frames of esp_gcm_1400 from a file: all of each is decrypted, dissected and printed as one field."""
+    path = ctx.folder / "esp.pcap"
+    subprocess.run([str(BENCH), "--no-huge", "-m", "64", "--no-pci", "--no-telemetry", "--lcores", "0@0,1@1",
+                    "--log-level", "error", "--", "--kind", "frames", "--esp", "gcm", "--frame-bytes", "1396",
+                    "--dir", str(path)], check=True, stdout=subprocess.DEVNULL)
+    key = bytes(range(20)).hex()
+    sa = f'"IPv4","*","198.18.0.0","0x10000000","AES-GCM with 16 octet ICV [RFC4106]","0x{key}","NULL",""'
+    start = time.monotonic()
+    done = subprocess.run(["tshark", "-n", "-r", str(path), "-o", "esp.enable_encryption_decode:TRUE",
+                           "-o", f"uat:esp_sa:{sa}", "-Y", "tcp", "-T", "fields", "-e", "tcp.dstport"],
+                          check=True, capture_output=True, text=True)
+    elapsed, n = time.monotonic() - start, len(done.stdout.split())
+    path.unlink()
+    if n != 4096:
+        sys.exit(f"tools/bench: tshark decrypted {n} of 4096 packets.")
+    return {"name": "tshark_gcm_1400", "mpps": round(n / elapsed / 1e6, 3), "cycles_per_packet": None, "lost": 0,
+            "conditions": {"source": "a file of 4,096 packets", "frames": "1396 bytes (1400 with FCS)",
+                           "esp": "AES-GCM-128", "sas": 1, "loop": "start of the program included",
+                           "seconds": round(elapsed, 1), "match": "all"}}
+
+
 # Worker alone: closed, merged and dropped.
 WORKER = ("--kind", "capture", "--closed", "--drop")
 
@@ -167,6 +195,14 @@ LINES = {
     "capture_imix": ours("capture_imix", "--kind", "capture", "--imix"),
     "capture_1400": ours("capture_1400", "--kind", "capture", "--frame-bytes", "1396"),
     "overload_3x": overload,
+    "esp_gcm_256": esp("esp_gcm_256", "gcm", 252),
+    "esp_gcm_1400": esp("esp_gcm_1400", "gcm", 1396),
+    "esp_gcm_9000": esp("esp_gcm_9000", "gcm", 8996),
+    "esp_cbc_1400": esp("esp_cbc_1400", "cbc", 1396),
+    "esp_full_1400": esp("esp_full_1400", "gcm", 1396, "--verify-icv"),
+    "esp_1_sa": esp("esp_1_sa", "gcm", 1396, "--frames", "16384"),
+    "esp_10k_sas": esp("esp_10k_sas", "gcm", 1396, "--frames", "16384", "--sas", "10000"),
+    "tshark_gcm_1400": tshark,
     "capture_64_pcap": ours("capture_64_pcap", "--kind", "capture", "--device", "--closed", devices=net_pcap()),
     "capture_imix_pcap": ours("capture_imix_pcap", "--kind", "capture", "--device", "--closed", "--imix",
                               devices=net_pcap("--imix")),
