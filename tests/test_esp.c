@@ -41,6 +41,8 @@ struct rig {
 	/* A burst and what came out. */
 	struct pkt in[BURST_MAX], *out;
 	unsigned n_in, n_out;
+	uint8_t *copies[BURST_MAX]; // of the frames
+	unsigned n_copies;
 	struct esp_found found;
 	uint64_t now_ns;
 };
@@ -131,15 +133,17 @@ static void add_frame(const struct build *b, uint32_t len)
 	uint8_t *copy = malloc(b->len);
 
 	memcpy(copy, b->bytes, b->len);
+	rig.copies[rig.n_copies++] = copy;
 	rig.in[rig.n_in++] =
 		(struct pkt){.data = copy, .len = len, .wire_len = b->len, .time_ns = ++rig.now_ns};
 }
 
 static void clear(void)
 {
-	for (unsigned i = 0; i < BURST_MAX; i++)
-		rig.in[i] = (struct pkt){0};
-	rig.n_in = 0;
+	for (unsigned i = 0; i < rig.n_copies; i++)
+		free(rig.copies[i]);
+	memset(rig.in, 0, sizeof(rig.in));
+	rig.n_in = rig.n_copies = 0;
 }
 
 static uint64_t no_hold(void *ctx, const struct pkt *p)
@@ -207,6 +211,7 @@ static int open_rig(void **state)
 static int close_rig(void **state)
 {
 	(void)state;
+	clear();
 	rig.config.n_connections = 0;
 	rig.config.connections = NULL;
 	config_fini(&rig.config);
