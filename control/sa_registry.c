@@ -185,12 +185,16 @@ static uint32_t *sorted(const struct sa_list *list)
 /* The same to the dataplane and to people, but for what is ours to fill. */
 static bool item_equal(const struct sa_item *a, const struct sa_item *b)
 {
-	const size_t keys = offsetof(struct sa_record, mode);
+	const size_t algorithms = offsetof(struct sa_record, mode),
+		     flags = offsetof(struct sa_record, flags),
+		     keys = offsetof(struct sa_record, enc_key);
+	const uint8_t *x = (const uint8_t *)&a->record, *y = (const uint8_t *)&b->record;
 
-	return memcmp(&a->record, &b->record, offsetof(struct sa_record, slot)) == 0 &&
+	return memcmp(x, y, offsetof(struct sa_record, slot)) == 0 &&
 	       a->record.esn_high == b->record.esn_high &&
-	       memcmp((const uint8_t *)&a->record + keys, (const uint8_t *)&b->record + keys,
-		      sizeof(a->record) - keys) == 0 &&
+	       memcmp(x + algorithms, y + algorithms, flags - algorithms) == 0 &&
+	       (a->record.flags & SA_ESN) == (b->record.flags & SA_ESN) &&
+	       memcmp(x + keys, y + keys, sizeof(a->record) - keys) == 0 &&
 	       strcmp(a->connection, b->connection) == 0 && a->if_id == b->if_id &&
 	       a->mark == b->mark && a->reqid == b->reqid &&
 	       memcmp(&a->remote, &b->remote, sizeof(a->remote)) == 0;

@@ -242,6 +242,8 @@ class Appliance:
         self.state_dir = self.path("state")
         self.config.setdefault("control", {}).update(socket=self.socket, state_dir=self.state_dir)
         self.config["dataplane"]["socket"] = self.path("dp.sock")
+        if self.config.get("esp", {}).get("kernel"):
+            self.config["esp"]["kernel_socket"] = self.path("run/xfrm.sock")
         for port in self.config["ports"]:
             kind, _, name = port["source"].partition(":")
             if kind == "pcap":
